@@ -228,9 +228,10 @@ function mergeQuery(sent: unknown, read: unknown): Json {
   return { properties: Object.fromEntries(members), required: from.required };
 }
 
-/** What is said of a value as a number. */
-function pickNumber(value: Json | undefined): Json {
-  return value?.['type'] === 'integer' ? value : {};
+/** What is said of a value as a number, or but what it means. */
+function pickNumber(value: Json = {}): Json {
+  if (value['type'] === 'integer') return value;
+  return value['description'] === undefined ? {} : { description: value['description'] };
 }
 
 function problemName(code: ProblemCode): string {

@@ -63,7 +63,9 @@ const callOffBody = z.strictObject({
   reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional(),
 });
 
-const callOffQuery = z.strictObject({ sku: skuSchema.optional() });
+const callOffQuery = z.strictObject({
+  sku: skuSchema.optional().describe('Of this SKU; unless given, of the whole sale.'),
+});
 
 export const callOffCalls = {
   'POST /v1/admin/sales/:saleId/call-off': {

@@ -13,7 +13,7 @@ import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { count, time, noBody } from '../http/replies.ts';
-import { wholeNumber } from '../http/request.ts';
+import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 
 /** Characters of an endpoint's description. The width of the column. */
@@ -109,13 +109,17 @@ const endpointBody = z.strictObject({
 
 const listQuery = z
   .strictObject({
-    status: z.enum(DELIVERY_STATUSES).optional(),
+    status: z.enum(DELIVERY_STATUSES).optional().describe('Those in this state; `waiting` unless given.'),
     orderNo: z
       .string()
       .refine((text) => parseOrderNo(text) !== undefined, 'is no order number')
-      .optional(),
-    after: wholeNumber.default(0),
-    limit: wholeNumber.pipe(z.number().min(1).max(MAX_DELIVERIES_PAGE)).default(MAX_DELIVERIES_PAGE),
+      .optional()
+      .describe('Instead of `status`: those of this order, whatever became of them.'),
+    after: wholeNumber.default(0).describe('Those after this `id`.'),
+    limit: wholeNumber
+      .pipe(z.int().min(1).max(MAX_DELIVERIES_PAGE))
+      .default(MAX_DELIVERIES_PAGE)
+      .describe(LIMIT_MEANS),
   })
   .refine(({ status, orderNo }) => status === undefined || orderNo === undefined, {
     path: ['orderNo'],

@@ -72,16 +72,31 @@ const DEFAULT_PAGE = 100;
 
 const query = z
   .strictObject({
-    after: wholeNumber.optional(),
-    consumer: z.string().regex(EVENT_CONSUMER_PATTERN).optional(),
-    limit: wholeNumber.pipe(z.int().min(1).max(MAX_EVENTS_PAGE)).default(DEFAULT_PAGE),
-    wait: wholeNumber.pipe(z.int().max(MAX_EVENTS_WAIT_SECONDS)).default(0),
+    after: wholeNumber
+      .optional()
+      .describe('The events that follow this sequence; unless given, from the beginning.'),
+    consumer: z
+      .string()
+      .regex(EVENT_CONSUMER_PATTERN)
+      .optional()
+      .describe(
+        'Instead of `after`: those that follow what this consumer has committed; of a name without commits, all.',
+      ),
+    limit: wholeNumber
+      .pipe(z.int().min(1).max(MAX_EVENTS_PAGE))
+      .default(DEFAULT_PAGE)
+      .describe('At most so many. Sales with many SKUs make a page shorter.'),
+    wait: wholeNumber
+      .pipe(z.int().max(MAX_EVENTS_WAIT_SECONDS))
+      .default(0)
+      .describe('Where there is none: for so many seconds, until there is one.'),
     type: z
       .string()
       .transform((list) => list.split(','))
       .pipe(z.array(z.enum(EVENT_TYPES)))
-      .optional(),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional(),
+      .optional()
+      .describe('These types alone, with commas between.'),
+    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('This sale alone.'),
   })
   .refine(({ after, consumer }) => after === undefined || consumer === undefined, {
     path: ['after'],

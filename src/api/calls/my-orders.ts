@@ -36,20 +36,21 @@ const orderNumbers = z
 
 const listQuery = z
   .strictObject({
-    /** With commas between. */
-    orderNo: orderNumbers.optional(),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional(),
+    orderNo: orderNumbers.optional().describe('Those of these numbers, with commas between.'),
+    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('Those of this sale.'),
     /** A day in UTC. @returns its beginning, in Unix ms */
     date: z.iso
       .date()
       .transform((day) => Date.parse(day))
       .refine((ms) => ms >= MIN_SALE_TIME_MS && ms < MAX_SALE_TIME_MS, 'a day of this century')
-      .optional(),
+      .optional()
+      .describe('Those that were accepted on this day, from midnight to midnight in UTC.'),
     after: z
       .string()
       .transform((text) => parseCursor(text) ?? 'nowhere')
       .refine((place) => place !== 'nowhere', 'the `next` of the page before')
-      .optional(),
+      .optional()
+      .describe('Those after the page whose `next` this is.'),
     limit: pageLimit(MAX_ORDERS_LISTED).removeDefault().optional(),
   })
   .refine(

@@ -72,7 +72,9 @@ const orderRequest = z.strictObject({
 type OrderRequest = z.infer<typeof orderRequest>;
 type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
 
-export const statusOptions = z.object({ source: z.enum(['workflow']).optional() });
+export const statusOptions = z.object({
+  source: z.enum(['workflow']).optional().describe('Asks the running workflow, which may not have begun.'),
+});
 
 export const sessionReply = z.strictObject({
   orderNo: z.string(),

@@ -229,8 +229,11 @@ export function saleUnknown(): Problem {
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
 const listQuery = z.strictObject({
-  state: z.enum(SHOP_SALE_STATES).optional(),
-  after: z.string().regex(SALE_ID_PATTERN).optional(),
+  state: z
+    .enum(SHOP_SALE_STATES)
+    .optional()
+    .describe('Those in this state alone; unless given, all but archived ones.'),
+  after: z.string().regex(SALE_ID_PATTERN).optional().describe('Those after the page whose `next` this is.'),
   limit: pageLimit(MAX_SALES_LISTED),
 });
 

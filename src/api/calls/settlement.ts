@@ -47,7 +47,12 @@ const AT_ONCE_MAX = 2;
 /** A reader who takes longer is cut off: 100,000 orders take seconds. */
 const READ_WITHIN_MS = 5 * 60_000;
 
-const exportQuery = z.strictObject({ format: z.enum(SETTLEMENT_FORMATS).optional() });
+const exportQuery = z.strictObject({
+  format: z
+    .enum(SETTLEMENT_FORMATS)
+    .optional()
+    .describe('The form of the answer; unless given, `Accept` decides.'),
+});
 
 const csv = z.string().min(1);
 

@@ -92,14 +92,17 @@ const deadlineBody = decisionBody.extend({
 const FILTERS = ['reference', 'userId', 'saleId'] as const;
 const listQuery = z
   .strictObject({
-    reference: referenceSchema.optional(),
-    userId: userIdSchema.optional(),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional(),
-    status: z.enum(ORDER_STATUSES).optional(),
+    reference: referenceSchema
+      .optional()
+      .describe("Those of this number of the shop's. One of these three is given."),
+    userId: userIdSchema.optional().describe('Those of this user.'),
+    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('Those of this sale.'),
+    status: z.enum(ORDER_STATUSES).optional().describe('Those in this status alone.'),
     after: z
       .string()
       .refine((text) => parseOrderNo(text) !== undefined, 'an orderNo')
-      .optional(),
+      .optional()
+      .describe('Those after the page whose `next` this is.'),
     limit: pageLimit(MAX_ORDERS_LISTED),
   })
   .refine((query) => FILTERS.filter((name) => query[name] !== undefined).length === 1, {

@@ -42,7 +42,9 @@ export const watchCalls = {
     who: 'shopper',
     lane: 'others',
     watch: pollOrder,
-    query: statusOptions.extend({ wait: wait.optional() }),
+    query: statusOptions.extend({
+      wait: wait.optional().describe('Answers once the order has changed, after at most so many seconds.'),
+    }),
     reads: ['If-None-Match'],
     replies: { 200: maybeSourcedReply, 304: noBody },
     gives: { 200: ['ETag'], 304: ['ETag'] },

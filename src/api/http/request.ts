@@ -224,6 +224,9 @@ export const wholeNumber = z
   .regex(/^\d{1,15}$/)
   .transform(Number);
 
+/** In the OpenAPI document. */
+export const LIMIT_MEANS = 'At most so many.';
+
 /** Entries of a page: as many as there may be, unless the caller wants fewer. */
 export function pageLimit(max: number) {
   return z
@@ -231,7 +234,8 @@ export function pageLimit(max: number) {
     .regex(/^\d{1,3}$/)
     .transform(Number)
     .pipe(z.int().min(1).max(max))
-    .default(max);
+    .default(max)
+    .describe(LIMIT_MEANS);
 }
 
 /** Equal texts have equal tags. */

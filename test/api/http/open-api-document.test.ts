@@ -5,8 +5,14 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { ADMIN_CALLS, SHOP_CALLS } from '../../../src/api/calls/calls.ts';
+import { eventsReply } from '../../../src/api/calls/events.ts';
+import { signToken } from '../../../src/api/http/auth.ts';
 import { SALE_ID_PATTERN } from '../../../src/limits.ts';
-import { send } from '../../support/shopper.ts';
+import { acceptOrder } from '../../support/accept-order.ts';
+import { dispatchEvents } from '../../support/events.ts';
+import { buildSale } from '../../support/factories.ts';
+import { pay } from '../../support/payment-notices.ts';
+import { JWT_SECRET, send } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
 const operation = z.looseObject({
@@ -95,6 +101,38 @@ test("docs/api.md's order is an Order of the document", () => {
   const validate = ajv.getSchema('document#/components/schemas/Order');
   expect(validate?.(example)).toBe(true);
   expect(validate?.({ ...Object(example), status: 'lost' })).toBe(false);
+});
+
+test('events of a flow are Events of the document, in the feed and as they are pushed', async () => {
+  const { saleId } = await api.stores.openSale(buildSale());
+  const [paid, cancelled] = [await acceptOrder(api.stores, saleId), await acceptOrder(api.stores, saleId)];
+  for (const { orderNo } of [paid, cancelled]) await api.store(orderNo);
+  await pay(api.stores, paid);
+  await api.stores.orders.markPaid(paid.orderNo);
+  await api.stores.orders.cancel(cancelled.orderNo, 'payment_timeout', { force: true });
+  const admin = {
+    authorization: `Bearer ${await signToken(JWT_SECRET, 'grace', '1h', { roles: ['admin'] })}`,
+  };
+  await send(`${api.url}/v1/admin/sales/${saleId}/close`, 'POST', { headers: admin });
+  await dispatchEvents(api.stores);
+
+  const { body } = await send(`${api.url}/v1/admin/events?saleId=${saleId}`, 'GET', { headers: admin });
+  const { events } = eventsReply.parse(body);
+  expect(events.map(({ type }) => type)).toEqual(
+    expect.arrayContaining(['order.awaiting_payment', 'order.paid', 'order.cancelled', 'sale.changed']),
+  );
+  const ajv = new Ajv2020({ strict: false, validateFormats: false });
+  ajv.addSchema(read, 'document');
+  const isEvent = ajv.getSchema('document#/components/schemas/Event');
+  const isPushed = ajv.compile({
+    $ref: 'document#/webhooks/event/post/requestBody/content/application~1json/schema',
+  });
+  for (const event of events) {
+    expect(isEvent?.(event), event.type).toBe(true);
+    expect(isPushed({ ...event, timestamp: event.occurredAt }), event.type).toBe(true);
+    expect(isPushed(event), event.type).toBe(false);
+    expect(isEvent?.({ ...event, data: null }), event.type).toBe(false);
+  }
 });
 
 test('it is not sent to who has it', async () => {
