@@ -199,7 +199,7 @@ function write(io: 'input' | 'output', schemas: ReadonlyMap<string, z.ZodType>) 
   return { of: properties, named: Object.fromEntries(named) };
 }
 
-/** As readers in other languages take a text: many have no look ahead, by which a pattern bounds its length. */
+/** For readers in other languages: many have no look ahead, by which a pattern bounds its length. */
 function showText(shown: { pattern?: string; format?: string; maxLength?: number }): void {
   const [, length, rest] = /^\^\(\?=\.\{1,(\d+)\}\$\)(.*)$/.exec(shown.pattern ?? '') ?? [];
   if (rest !== undefined) {

@@ -82,6 +82,8 @@ const OWN_PARAMETERS: Record<string, Record<string, string>> = {
   archiveSale: { 'path.saleId': 'doomedSales' },
   cancelOrder: { 'path.orderNo': 'doomedOrders' },
   cancelOrderForShopper: { 'path.orderNo': 'doomedOrders' },
+  removeEndpoint: { 'path.name': 'doomedNames' },
+  removeConsumer: { 'path.name': 'doomedNames' },
   watchOrder: { 'path.orderNo': 'endedOrders' },
 };
 
@@ -191,6 +193,7 @@ async function furnish(checkout: Checkout): Promise<World> {
     doomedOrders,
     skus: ['lamp', 'mug'],
     names: ['office'],
+    doomedNames: ['former'],
     rows: [1, 2, 3],
     users: ['ada'],
     days: [new Date(now).toISOString().slice(0, 10)],
