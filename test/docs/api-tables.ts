@@ -72,9 +72,8 @@ function renderAdminCalls(): string {
 
 /** Whether there is a body, which headers are read, and what is answered with which headers. */
 function traffic({ body, reads, replies, gives = {} }: Pick<Entry, 'body' | 'reads' | 'replies' | 'gives'>) {
-  const answers = Object.keys(replies).map((status) =>
-    `${status} ${quoteAll(gives[Number(status)])}`.trimEnd(),
-  );
+  const statuses = new Set([...Object.keys(replies), ...Object.keys(gives)]);
+  const answers = [...statuses].map((status) => `${status} ${quoteAll(gives[Number(status)])}`.trimEnd());
   return [body ? (body.isOptional ? 'may be' : 'yes') : '', quoteAll(reads), answers.join(', ')];
 }
 

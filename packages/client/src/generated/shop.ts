@@ -7,6 +7,10 @@
  */
 import { send } from '../send.ts';
 export type PurchaseItemsItem = {
+  /**
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
   /**
      * @minimum 1
@@ -19,7 +23,10 @@ export type PurchaseMetadata = {[key: string]: string};
 
 export type PurchaseOnTimeout = 'cancel';
 export interface Purchase {
-  /** @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$ */
+  /**
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
   /**
      * @minItems 1
@@ -83,9 +90,7 @@ export interface Order {
   reference: string | null;
   metadata: OrderMetadata;
   charges: OrderChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   pollAfterMs: number | null;
 }
@@ -165,7 +170,6 @@ export interface SaleNotOpenYetProblem {
   code: 'sale_not_open_yet';
   /** @minLength 1 */
   detail: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   opensAt: string;
 }
 
@@ -275,7 +279,6 @@ export type SoldOutProblemOpenOrdersItem = {
      * @maxLength 3
      */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
 };
 
@@ -318,7 +321,6 @@ export type LimitReachedProblemOpenOrdersItem = {
      * @maxLength 3
      */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
 };
 
@@ -361,7 +363,6 @@ export type SaleLimitReachedProblemOpenOrdersItem = {
      * @maxLength 3
      */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
 };
 
@@ -626,7 +627,6 @@ export interface CancelUnavailableProblem {
 export interface PaymentPage {
   orderNo: string;
   url: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   expiresAt: string;
 }
 
@@ -713,9 +713,7 @@ export interface OrderWithSource {
   reference: string | null;
   metadata: OrderWithSourceMetadata;
   charges: OrderWithSourceChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   pollAfterMs: number | null;
   source?: OrderWithSourceSource;
@@ -781,9 +779,7 @@ export interface Sale {
      * @maxLength 3
      */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   opensAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   closesAt: string;
   paused: boolean;
   state: SaleState;
@@ -823,18 +819,24 @@ export interface ChallengeInvalidProblem {
 
 export type ListOrdersParams = {
 /**
+ * Those of these numbers, with commas between.
  * @maxItems 100
  * @items.pattern ^[\w-]{1,80}$
  */
 orderNo?: string[];
 /**
- * @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$
+ * Those of this sale.
+ * @maxLength 32
+ * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
  */
 saleId?: string;
 /**
- * @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))$
+ * Those that were accepted on this day, from midnight to midnight in UTC.
  */
 date?: string;
+/**
+ * Those after the page whose `next` this is.
+ */
 after?: string;
 /**
  * @minimum 1
@@ -844,8 +846,12 @@ limit?: number;
 };
 
 export type GetOrderParams = {
+/**
+ * Asks the running workflow, which may not have begun.
+ */
 source?: GetOrderSource;
 /**
+ * Answers once the order has changed, after at most so many seconds.
  * @minimum 0
  * @maximum 25
  */
@@ -853,6 +859,13 @@ wait?: number;
 };
 
 export type GetOrderSource = 'workflow';
+export type WatchOrder200 = {
+  /** The version of the order. */
+  id: string;
+  event: 'order';
+  data: string;
+};
+
 export type CreateChallenge200ParametersData = {
   id: string;
   user: string;
@@ -894,7 +907,6 @@ export type CreateTicketBody = {
 
 export type CreateTicket200 = {
   ticket: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   expiresAt: string;
 };
 
@@ -1399,7 +1411,7 @@ export const getOrder = async (orderNo: string,
 
 
 export type watchOrderResponse200 = {
-  data: string
+  data: WatchOrder200
   status: 200
 }
 

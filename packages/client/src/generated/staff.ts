@@ -48,9 +48,7 @@ export interface ShopSale {
      * @maxLength 3
      */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   opensAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   closesAt: string;
   paused: boolean;
   state: ShopSaleState;
@@ -236,6 +234,10 @@ export type SaleTermsMetadata = {[key: string]: string};
 export type SaleTermsSkusItemMetadata = {[key: string]: string};
 
 export type SaleTermsSkusItem = {
+  /**
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
   /**
      * @minLength 1
@@ -267,10 +269,9 @@ export interface SaleTerms {
      * @maxLength 200
      */
   name: string;
+  /** @pattern ^[A-Z]{3}$ */
   currency: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|([+-](?:[01]\d|2[0-3]):[0-5]\d)))$ */
   opensAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|([+-](?:[01]\d|2[0-3]):[0-5]\d)))$ */
   closesAt: string;
   /**
      * @minimum 1000
@@ -480,9 +481,7 @@ export interface StaffOrder {
   reference: string | null;
   metadata: StaffOrderMetadata;
   charges: StaffOrderChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   pollAfterMs: number | null;
   userId: string;
@@ -537,7 +536,6 @@ export type OrderFilePaymentsItem = {
   reason: string | null;
   /** @minimum 0 */
   refundTarget: number;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   receivedAt: string;
 };
 
@@ -550,7 +548,6 @@ export type OrderFileReversalsItem = {
   amount: number;
   currency: string;
   status: OrderFileReversalsItemStatus;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   createdAt: string;
 };
 
@@ -566,7 +563,6 @@ export type OrderFileHistoryItem = {
   /** @nullable */
   reason: string | null;
   extendedUntil: string | null;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   occurredAt: string;
 };
 
@@ -578,7 +574,6 @@ export type OrderFileParkedItem = {
   reason: string;
   /** @minimum 0 */
   times: number;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   since: string;
   resolvedAt: string | null;
 };
@@ -610,7 +605,6 @@ export interface Refund {
   /** @nullable */
   reason: string | null;
   actor: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   createdAt: string;
   endedAt: string | null;
 }
@@ -637,9 +631,7 @@ export interface OrderFile {
   reference: string | null;
   metadata: OrderFileMetadata;
   charges: OrderFileChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   pollAfterMs: number | null;
   userId: string;
@@ -701,9 +693,7 @@ export interface Order {
   reference: string | null;
   metadata: OrderMetadata;
   charges: OrderChargesItem[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   pollAfterMs: number | null;
 }
@@ -748,13 +738,15 @@ export interface DeadlineOutOfRangeProblem {
   code: 'deadline_out_of_range';
   /** @minLength 1 */
   detail: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   after: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   until: string;
 }
 
 export type RefundRequestLinesItem = {
+  /**
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
   /**
      * @minimum 1
@@ -892,7 +884,6 @@ export type Event = {
   id: string;
   /** @minimum 0 */
   sequence: number;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   occurredAt: string;
   type: 'order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring';
   saleId: string;
@@ -931,9 +922,7 @@ export type Event = {
   name: string;
   amount: number;
 }[];
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   reservedAt: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   deadline: string;
   userId: string;
 };
@@ -943,7 +932,6 @@ export type Event = {
   id: string;
   /** @minimum 0 */
   sequence: number;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   occurredAt: string;
   /** @pattern ^(?!order\.)[a-z_]+\.[a-z_]+$ */
   type: string;
@@ -986,7 +974,6 @@ export interface Consumer {
   position: number;
   /** @minimum 0 */
   lag: number;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   updatedAt: string;
 }
 
@@ -1055,7 +1042,6 @@ export interface Endpoint {
   description: string;
   state: EndpointState;
   disabledFor: EndpointDisabledFor;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   createdAt: string;
   rotatingUntil: string | null;
   replaying: boolean;
@@ -1125,7 +1111,6 @@ export interface EndpointWithSecret {
   description: string;
   state: EndpointWithSecretState;
   disabledFor: EndpointWithSecretDisabledFor;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   createdAt: string;
   rotatingUntil: string | null;
   replaying: boolean;
@@ -1186,7 +1171,6 @@ export type DeliveryPageDeliveriesItem = {
   dueAt: string | null;
   /** @nullable */
   lastError: string | null;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   createdAt: string;
   endedAt: string | null;
 };
@@ -1272,12 +1256,18 @@ export interface Status {
 }
 
 export type ListSalesParams = {
+/**
+ * Those in this state alone; unless given, all but archived ones.
+ */
 state?: ListSalesState;
 /**
- * @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$
+ * Those after the page whose `next` this is.
+ * @maxLength 32
+ * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
  */
 after?: string;
 /**
+ * At most so many.
  * @minimum 1
  * @maximum 50
  */
@@ -1318,6 +1308,10 @@ export type ArchiveSaleBody = {
 };
 
 export type CallOffSaleBody = {
+  /**
+     * @minLength 1
+     * @maxLength 100
+     */
   sku?: string;
   restock?: boolean;
   dryRun?: boolean;
@@ -1337,7 +1331,6 @@ export type CallOffSale200 = {
   actor: string;
   /** @nullable */
   reason: string | null;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   calledOffAt: string;
   endedAt: string | null;
   /** @minimum 0 */
@@ -1474,7 +1467,6 @@ export type CallOffSale202 = {
   actor: string;
   /** @nullable */
   reason: string | null;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   calledOffAt: string;
   endedAt: string | null;
   /** @minimum 0 */
@@ -1494,6 +1486,11 @@ export type CallOffSale202 = {
 };
 
 export type GetCallOffParams = {
+/**
+ * Of this SKU; unless given, of the whole sale.
+ * @minLength 1
+ * @maxLength 100
+ */
 sku?: string;
 };
 
@@ -1554,7 +1551,6 @@ export type GetCallOff200 = {
   actor: string;
   /** @nullable */
   reason: string | null;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   calledOffAt: string;
   endedAt: string | null;
   /** @minimum 0 */
@@ -1574,6 +1570,9 @@ export type GetCallOff200 = {
 };
 
 export type GetSettlementParams = {
+/**
+ * The form of the answer; unless given, `Accept` decides.
+ */
 format?: GetSettlementFormat;
 };
 
@@ -1592,7 +1591,6 @@ export type GetSettlement200OneLinesItem = {
   currency: string;
   status: string;
   reference: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$ */
   at: string;
 };
 
@@ -1620,18 +1618,33 @@ export type GetSettlement200One = {
 
 export type FindOrdersParams = {
 /**
+ * Those of this number of the shop's. One of these three is given.
  * @minLength 1
  * @maxLength 128
  */
 reference?: string;
+/**
+ * Those of this user.
+ * @minLength 1
+ * @maxLength 255
+ */
 userId?: string;
 /**
- * @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$
+ * Those of this sale.
+ * @maxLength 32
+ * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
  */
 saleId?: string;
+/**
+ * Those in this status alone.
+ */
 status?: FindOrdersStatus;
+/**
+ * Those after the page whose `next` this is.
+ */
 after?: string;
 /**
+ * At most so many.
  * @minimum 1
  * @maximum 100
  */
@@ -1653,7 +1666,6 @@ export type ExtendDeadlineBody = {
      * @maxLength 500
      */
   reason?: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|([+-](?:[01]\d|2[0-3]):[0-5]\d)))$ */
   until: string;
 };
 
@@ -1694,27 +1706,37 @@ export type ReturnStock202 = {
 
 export type ReadEventsParams = {
 /**
+ * The events that follow this sequence; unless given, from the beginning.
  * @minimum 0
  * @maximum 999999999999999
  */
 after?: number;
 /**
- * @pattern ^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$
+ * Instead of `after`: those that follow what this consumer has committed; of a name without commits, all.
+ * @maxLength 64
+ * @pattern ^[a-z0-9]+(?:[-.][a-z0-9]+)*$
  */
 consumer?: string;
 /**
+ * At most so many. Sales with many SKUs make a page shorter.
  * @minimum 1
  * @maximum 500
  */
 limit?: number;
 /**
+ * Where there is none: for so many seconds, until there is one.
  * @minimum 0
  * @maximum 25
  */
 wait?: number;
+/**
+ * These types alone, with commas between.
+ */
 type?: ReadEventsTypeItem[];
 /**
- * @pattern ^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$
+ * This sale alone.
+ * @maxLength 32
+ * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
  */
 saleId?: string;
 };
@@ -1743,9 +1765,7 @@ export type ReplayEventsBody = {
      */
   orderNo: string;
 } | {
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|([+-](?:[01]\d|2[0-3]):[0-5]\d)))$ */
   since: string;
-  /** @pattern ^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|([+-](?:[01]\d|2[0-3]):[0-5]\d)))$ */
   until: string;
 };
 
@@ -1754,16 +1774,24 @@ export type ReplayEvents202 = {
 };
 
 export type ListDeliveriesParams = {
+/**
+ * Those in this state; `waiting` unless given.
+ */
 status?: ListDeliveriesStatus;
+/**
+ * Instead of `status`: those of this order, whatever became of them.
+ */
 orderNo?: string;
 /**
+ * Those after this `id`.
  * @minimum 0
  * @maximum 999999999999999
  */
 after?: number;
 /**
- * @minimum 0
- * @maximum 999999999999999
+ * At most so many.
+ * @minimum 1
+ * @maximum 100
  */
 limit?: number;
 };
