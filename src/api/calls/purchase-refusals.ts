@@ -40,7 +40,7 @@ export function toRefusal(
 ): Problem {
   switch (outcome.kind) {
     case 'ticket-required':
-      return new Problem('ticket_required', 'The sale takes orders with a ticket of the shop only.');
+      return new Problem('ticket_required', 'The sale takes orders with a ticket only.');
     case 'ticket-invalid':
       return ticketInvalid(outcome.fault);
     case 'ticket-expired':
