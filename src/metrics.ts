@@ -29,6 +29,7 @@ const LANES = [
   'payments',
   'others',
   'verifications',
+  'looks',
   'staff',
   'queries',
   'feeds',

@@ -68,6 +68,12 @@ export const MAX_PAYMENTS_IN_FLIGHT = 64;
 /** All other calls of shoppers at once. There are more, as they mostly wait for MySQL or a workflow. */
 export const MAX_OTHERS_IN_FLIGHT = 256;
 
+/**
+ * Looks at once with which waits for a change begin and end. Thousands come within a moment, where a process
+ * stopped or a page of orders changed; each has its place as a watcher, so none waits in vain for lack of room.
+ */
+export const MAX_LOOKS_IN_FLIGHT = 64;
+
 /** Calls of the back office at once: a few people and the shop's own systems. No crowd takes their places. */
 const MAX_STAFF_IN_FLIGHT = 64;
 
@@ -177,7 +183,7 @@ export function createApp(deps: AppDeps): App {
     purchaseLimits: createPurchaseLimits(deps.purchaseLimits),
     receiveNotice,
     watchers,
-    looks: others,
+    looks: openLane('looks', MAX_LOOKS_IN_FLIGHT, deps.watcherBounds.watchersMax, deps),
   };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const carts = bodies();

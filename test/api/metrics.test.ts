@@ -50,6 +50,7 @@ const lanes = [
   'payments',
   'others',
   'verifications',
+  'looks',
   'staff',
   'queries',
   'feeds',

@@ -1,9 +1,10 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
+import { MAX_LOOKS_IN_FLIGHT, MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { createLane } from '../../../src/api/http/http-server.ts';
+import { WATCHER_BOUNDS } from '../../../src/api/watchers.ts';
 import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
@@ -98,6 +99,7 @@ const NONE_SHED = {
   payments: 0,
   others: 0,
   verifications: 0,
+  looks: 0,
   staff: 0,
   queries: 0,
   feeds: 0,
@@ -253,4 +255,31 @@ test('a flood of reads is refused beyond its own bound, and purchases go on', as
   expect(pause.status).toBe(200);
   slow.letGo();
   expect((await Promise.all(reads)).map(({ status }) => status)).toEqual(reads.map(() => 200));
+});
+
+test('more callers that wait for changes than are looked up at once take their turns, and no other read waits', async () => {
+  const slow = await openSlow('readOrder');
+  // The clock by which they wait for their turn stands still: on a slow machine the first would be late.
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const shoppers = await Promise.all(Array.from({ length: 8 }, () => slow.app.shopper()));
+  const polls = await Promise.all(
+    shoppers.map(async (shopper) => {
+      const path = `/v1/orders/${await shopper.buy(saleId)}?wait=25`;
+      const headers = { 'if-none-match': '"another"' };
+      return Array.from({ length: WATCHER_BOUNDS.watchersPerUserMax }, () =>
+        shopper.call('GET', path, { headers }),
+      );
+    }),
+  );
+  await waitFor('as many looks as may be', () => slow.waiting() === MAX_LOOKS_IN_FLIGHT);
+
+  const read = slow.shopper.getOrder(await slow.shopper.buy(saleId));
+  await waitFor('another read', () => slow.waiting() === MAX_LOOKS_IN_FLIGHT + 1);
+  slow.letGo();
+
+  const statuses = (await Promise.all(polls.flat())).map(({ status }) => status);
+  expect(statuses).toEqual(statuses.map(() => 200));
+  expect((await read).status).toBe(200);
+  expect(await shedBy(slow)).toEqual(NONE_SHED);
 });
