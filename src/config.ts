@@ -4,6 +4,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import {
   DEFAULT_DEPLOYMENT_NAME,
+  MAX_USER_PURCHASES_PER_MINUTE,
   MYSQL_CONNECTIONS,
   OUTBOX_PAGE,
   OUTBOX_PAGE_MAX,
@@ -109,9 +110,6 @@ const MAX_API_PROCESSES = 64;
 
 /** So many leave a few of the connections for those that buy. */
 const MAX_WATCHERS_AT_ONCE = 14_000;
-
-/** So many that there is no limit: a load test of a few users makes thousands a minute. */
-const MAX_USER_PURCHASES_PER_MINUTE = 1_000_000;
 
 /** Tighter than Temporal's own: no dot or colon in a deployment's name, both short for 255-character ids. */
 const DEPLOYMENT_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;

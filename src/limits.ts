@@ -73,5 +73,7 @@ export const WATCHERS_OF_USER = 10;
  * is to have more of a sale than others makes hundreds.
  */
 export const USER_PURCHASES_PER_MINUTE = 120;
+/** So many that there is no limit: a load test of a few users makes thousands a minute. */
+export const MAX_USER_PURCHASES_PER_MINUTE = 1_000_000;
 /** Connections of one process to MySQL. More would only queue inside a small server. */
 export const MYSQL_CONNECTIONS = 20;

@@ -70,7 +70,7 @@ export const MAX_OTHERS_IN_FLIGHT = 256;
 
 /**
  * Looks at once with which waits for a change begin and end. Thousands come within a moment, where a process
- * stopped or a page of orders changed; each has its place as a watcher, so none waits in vain for lack of room.
+ * stopped or a page of orders changed. Each has its place as a watcher, so that none is refused here.
  */
 export const MAX_LOOKS_IN_FLIGHT = 64;
 

@@ -181,8 +181,6 @@ const LOGGED_CHARS = 60;
 
 const committedRow = z.object({ sku: z.string(), committed: z.int() });
 
-export type Settled = ChangeEnd;
-
 /**
  * A second call finds how it ended.
  * @param reply `stale`: another process has decided it, and finished it before the next one was recorded; or
@@ -194,7 +192,7 @@ async function finishChange(
   change: PendingChange,
   reply: Exclude<StockReply, { kind: 'sale-absent' }>,
   live?: readonly StockCount[],
-): Promise<Settled | undefined> {
+): Promise<ChangeEnd | undefined> {
   const { saleId, changeNo, changeId } = change;
   const found = await lockSale(connection, saleId);
   assert(found, `no sale ${saleId}`);
@@ -477,7 +475,7 @@ export async function complete(
   pool: Pool,
   change: PendingChange,
   stock: DecidingStock,
-): Promise<Settled | undefined> {
+): Promise<ChangeEnd | undefined> {
   const isPending = async () => (await readEnd(pool, change)) === undefined;
   const reply = await stock.change(change, isPending);
   if (reply.kind === 'sale-absent') return undefined;
@@ -565,11 +563,7 @@ async function create(
  * What the sale becomes. What `put` sends has neither the pause nor what was called off: only their own calls
  * decide that.
  */
-function targetOf(
-  { sale, isDraft, nowMs }: SaleRecord,
-  ask: Ask,
-  calledOff: readonly string[],
-): SaleDocument {
+function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask, calledOff: string[]): SaleDocument {
   switch (ask.action) {
     case 'put': {
       const skus = markCalledOff(ask.sale.skus, calledOff);
