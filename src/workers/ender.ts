@@ -2,7 +2,7 @@
  * Ends orders that no workflow has begun when their deadline has passed: in MySQL a page at a time, and then
  * in Redis. So a peak that Temporal could not follow ends in time, and its orders need no workflow. An order
  * whose payment page may still be open ends once its sessions are void at the provider, for which no other
- * waits.
+ * waits. Beside it the shop is told of the orders whose deadlines are near.
  */
 
 import pLimit from 'p-limit';
@@ -58,6 +58,7 @@ export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal:
     runLoop('ended', () => finishMissed(deps), loops),
     runLoop('closer', createCloser(deps, signal), loops),
     runLoop('overdue closer', () => closeOverdue(deps), loops),
+    runLoop('announcer', () => announceNear(deps), loops),
   ]);
 }
 
@@ -69,19 +70,16 @@ export async function endUnbegun(deps: Stores): Promise<number> {
   await finishEnded(deps, ended);
   // Where this gets lost, the end is projected later.
   await projectChanges(reservations, closing);
-  // Orders end first: who is told of the others in time has all of the notice's time for it.
-  const told = taken < PAGE_SIZE ? await announceExpiring(deps) : 0;
-  return taken + told > 0 ? 0 : IDLE_PAUSE_MS;
+  return taken > 0 ? 0 : IDLE_PAUSE_MS;
 }
 
-/** Where it fails the ends go on at their pace, and the notices come with a later pass. */
-async function announceExpiring({ deadlines, log }: Stores): Promise<number> {
-  try {
-    return await deadlines.announceExpiring(PAGE_SIZE, log);
-  } catch (error) {
-    log.warn({ err: error }, 'the shop is not told of orders whose deadlines are near yet');
-    return 0;
-  }
+/**
+ * One pass of the loop that tells the shop of near deadlines. It waits neither for Redis nor for the ends of a
+ * peak: a notice that comes after its deadline is none.
+ * @returns the pause before the next, in ms
+ */
+async function announceNear({ deadlines, log }: Stores): Promise<number> {
+  return (await deadlines.announceExpiring(PAGE_SIZE, log)) > 0 ? 0 : IDLE_PAUSE_MS;
 }
 
 /**

@@ -1,14 +1,18 @@
 /** The shop is told of orders whose deadlines are near: once a deadline, by an event that is no change. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
-import { endUnbegun } from '../../src/workers/ender.ts';
+import { openStores, type Stores } from '../../src/stores/open.ts';
+import { runEnder } from '../../src/workers/ender.ts';
+import { noProvider } from '../activities/stage.ts';
 import { readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { everything, selectOne } from '../support/rows.ts';
-import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';
+import { openTcpProxy } from '../support/tcp-proxy.ts';
+import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -126,11 +130,36 @@ test('two processes that look at once tell of each order once', async () => {
   for (const order of orders) expect(await newsOf(order)).toHaveLength(1);
 });
 
-test('the loop that ends orders tells of the others once it has ended its own', async () => {
-  const order = await near();
-  expect(await endUnbegun(stores)).toBe(0);
+/** Until the shop is told of the order, by a worker's loops on these stores. */
+async function runUntilTold(order: Order, worker: Stores): Promise<void> {
+  const stopping = new AbortController();
+  const running = runEnder({ ...worker, provider: noProvider, log: silent }, stopping.signal);
+  try {
+    await waitFor('the shop to be told', async () => (await newsOf(order)).length > 0);
+  } finally {
+    stopping.abort();
+    await running;
+  }
   expect(await newsOf(order)).toHaveLength(1);
-  expect(await endUnbegun(stores)).toBeGreaterThan(0);
+}
+
+test('the shop is told of near deadlines while Redis is away and no order ends', async () => {
+  const wire = await openTcpProxy(new URL(ownRedisUrl()).host);
+  onTestFinished(() => wire.close());
+  const worker = await openStores({ ...stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
+  onTestFinished(() => worker.close());
+  const [order, late] = [await near(), await stored({ reservedAtMs: Date.now() - 31 * MINUTE_MS })];
+  wire.cut();
+
+  await runUntilTold(order, worker);
+
+  expect((await stores.orders.read(late.orderNo))?.state.status).toBe('awaiting_payment');
+});
+
+test('the shop is told of near deadlines while the ends of a peak fill each page', async () => {
+  const order = await near();
+  const endPage: Stores['endings']['endPage'] = async (_, taken) => ({ taken, ended: [], closing: [] });
+  await runUntilTold(order, { ...stores, endings: { ...stores.endings, endPage } });
 });
 
 test('an event of an order whose person is erased shows the token in their place', async () => {
@@ -155,10 +184,4 @@ test('an order that cannot be read keeps no other from being told of, and is not
   for (const order of [first, last]) expect(await newsOf(order)).toHaveLength(1);
   expect(await announce()).toBe(0);
   expect(await newsOf(broken)).toEqual([]);
-});
-
-test('the loop that ends orders goes on at its pace where the others cannot be told of', async () => {
-  const announceExpiring = () => Promise.reject(new Error('no table'));
-  const deadlines = { ...stores.deadlines, announceExpiring };
-  expect(await endUnbegun({ ...stores, deadlines })).toBeGreaterThan(0);
 });
