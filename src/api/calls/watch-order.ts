@@ -140,8 +140,7 @@ function onGone({ res, req }: CallContext, leave: () => void): void {
 /** What a call found that has waited in vain, or what is newer. */
 async function newestOf(shop: WatchShop, ctx: CallContext, found: FoundOrder): Promise<FoundOrder> {
   if (ctx.res.closed || !isAwaited(ctx, found)) return found;
-  // Where no look is possible now, what was found is true of the time when the call came.
-  return lookUp(shop, ctx, found.state.version).catch(() => found);
+  return lookUp(shop, ctx, found.state.version);
 }
 
 const EVENT_STREAM = 'text/event-stream';

@@ -300,6 +300,31 @@ test('at the end of its wait a long poll answers what no message told it of', as
   expect(orderOf(await polled)).toMatchObject({ status: 'cancelled', version: 2 });
 });
 
+test('a long poll whose last look fails is refused: its answer could be older than one given meanwhile', async () => {
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  const { reservations, orders } = api.stores;
+  let isCut = false;
+  const unlessCut = <T>(look: () => Promise<T>): Promise<T> =>
+    isCut ? Promise.reject(new Error('connection lost')) : look();
+  const app = await api.withParts({
+    reservations: { ...reservations, lookUp: (no) => unlessCut(() => reservations.lookUp(no)) },
+    orders: { ...orders, read: (no) => unlessCut(() => orders.read(no)) },
+  });
+  onTestFinished(() => app.close());
+  const cutOff = await app.shopper(shopper.userId);
+  const polled = cutOff.call('GET', `/v1/orders/${orderNo}?wait=2`);
+  await untilWaiting(1, app.url);
+
+  isCut = true;
+  await api.stores.redis.hset(orderKeys(orderNo).order, { ...cancelled, version: '2' });
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ version: 2 });
+
+  const reply = await polled;
+  expect(refusalOf(reply)).toBe('503 status_unavailable');
+  expect(reply.headers.get('retry-after')).toMatch(/^\d+$/);
+});
+
 test('streams that wait behind another answer give their places back when the connection breaks', async () => {
   const orderNo = await shopper.buy(saleId);
   const ask = (path: string) =>
