@@ -580,7 +580,7 @@ test.each(['before', 'while'])(
   async (when) => {
     const world = await openRelayWorld(namespace);
     const { stores } = world;
-    const wish = (orderNo: string) => stores.reservations.wishCancel(orderNo, 'shopper_request');
+    const wish = (orderNo: string) => stores.reservations.wishCancel(orderNo, 'wait_timeout');
     const storeOrders: typeof stores.orders.storeOrders = async (batch, presence) => {
       const outcomes = await stores.orders.storeOrders(batch, presence);
       if (when === 'while') for (const { orderNo } of batch) expect(await wish(orderNo)).toBe('wished');
@@ -595,7 +595,7 @@ test.each(['before', 'while'])(
     await pass();
     await pass();
 
-    const closing = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' };
+    const closing = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'wait_timeout' };
     expect((await stores.orders.read(order?.orderNo ?? ''))?.state).toEqual(closing);
     expect((await stores.reservations.readOrder(order?.orderNo ?? ''))?.state).toEqual(closing);
     expect(states).toEqual([closing]);
