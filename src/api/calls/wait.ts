@@ -16,6 +16,8 @@ import type { Shop } from './orders.ts';
 const MAX_WAIT_SECONDS = 7;
 /** Calls that wait at once. Each keeps its connection and its cart, together some 20 KB. */
 const MAX_WAITING = 1_000;
+/** Of one user: their orders of a moment, each repeated. More would take the places of others. */
+const MAX_WAITING_OF_USER = 10;
 
 /**
  * For what follows the end of a wait: a look at the order, or the wish to cancel it. A command to Redis may
@@ -40,14 +42,27 @@ type Waited = Finder & Pick<Shop, 'finalAnswerHeader'> & { metrics: Metrics };
 export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAITING) {
   const { metrics, finalAnswerHeader } = shop;
   let waiting = 0;
+  const ofUsers = new Map<string, number>();
   metrics.watchWaiting(() => waiting);
 
+  function count(userId: string, change: 1 | -1): void {
+    waiting += change;
+    const ofUser = (ofUsers.get(userId) ?? 0) + change;
+    if (ofUser === 0) ofUsers.delete(userId);
+    else ofUsers.set(userId, ofUser);
+  }
+
+  function hasRoom({ userId }: WaitingCall['state']): boolean {
+    if ((ofUsers.get(userId) ?? 0) >= MAX_WAITING_OF_USER) return false;
+    return waiting < waitingMax && storing.hasRoom();
+  }
+
   /** @returns gives the place back, as does the caller's going away */
-  function takePlace({ res }: WaitingCall): () => void {
+  function takePlace({ res, state: { userId } }: WaitingCall): () => void {
     let hasPlace = !res.closed;
-    if (hasPlace) waiting += 1;
+    if (hasPlace) count(userId, 1);
     const leave = (): void => {
-      if (hasPlace) waiting -= 1;
+      if (hasPlace) count(userId, -1);
       hasPlace = false;
     };
     res.once('close', leave);
@@ -60,7 +75,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     const { orderNo } = queuedOrder.safeParse(call.body).data ?? {};
     // Refused, or a repeat of an order that is stored already.
     if (orderNo === undefined) return;
-    if (waiting >= waitingMax || !storing.hasRoom()) {
+    if (!hasRoom(call.state)) {
       metrics.waitEnded('full');
       return;
     }

@@ -480,6 +480,29 @@ test('a free order is paid with its 201', async () => {
   });
 });
 
+test('a user who repeats one purchase takes ten places at most, and others wait beside them', async () => {
+  const { app, wire } = await openBehindWire();
+  const [eager, other] = [await app.shopper(), await app.shopper()];
+  wire.cut();
+  const headers = { ...key(), ...WAIT };
+  const isWaiting = (count: number) => async () =>
+    (await scrape(app.url)).get('holdfast_waiting_purchases') === count;
+  const repeats = Array.from({ length: 10 }, () => eager.placeOrder(cart(), headers));
+  await waitFor('ten to wait', isWaiting(10));
+
+  const beyond = await eager.placeOrder(cart(), headers);
+  const ofOther = other.placeOrder(cart(), WAIT);
+  await waitFor('the other to wait', isWaiting(11));
+
+  expect(orderOf(beyond).status).toBe('queued');
+  const applied = ({ headers: shown }: Reply) => shown.get('preference-applied');
+  expect(applied(beyond)).toBeNull();
+  wire.mend();
+  for (const reply of await Promise.all([...repeats, ofOther])) expect(applied(reply)).toBe('wait=7');
+  await waitFor('all places to be free', isWaiting(0));
+  expect(applied(await eager.placeOrder(cart(), WAIT))).toBe('wait=7');
+});
+
 test.each([
   ['as many calls wait as may', 1, true],
   ['as many orders wait to be stored as may', 2, false],
@@ -504,6 +527,7 @@ test.each([
   const call = () =>
     Object.assign(partly<Parameters<typeof around>[0]>({ req: { headers: { prefer: 'wait=7' } } }), {
       res: new ServerResponse(new IncomingMessage(new Socket())),
+      state: { userId: 'ada' },
       status: 202,
       body: { orderNo: 'o-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG', status: 'queued' },
       get: () => 'wait=7',
