@@ -115,13 +115,15 @@ async function askBack(
   signal: AbortSignal,
 ): Promise<CallOffPage> {
   const { jobId, saleId } = job;
-  const { busy } = await callingOffs.countPending(jobId);
   const page = await callingOffs.listPaid(job, after, PAGE_SIZE);
-  let room = REFUNDS_AT_ONCE - busy;
+  // Counted once there is something to ask for: it reads all refunds that are under way, and most pages of a
+  // later pass have nothing.
+  let room: number | undefined;
   let last = after;
   let asked = 0;
   for (const { orderNo, payment, isRequested } of page) {
     if (!isRequested && payment !== 'refunded') {
+      room ??= REFUNDS_AT_ONCE - (await callingOffs.countPending(jobId)).busy;
       if (room <= 0 || signal.aborted)
         return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
       const { outcome, isDisputed = payment === 'disputed' } = await callingOffs.requestCalledOff(

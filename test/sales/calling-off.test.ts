@@ -400,6 +400,36 @@ test('an order is listed as disputed also where the dispute is opened after its 
   expect((await reportOf(stores, job)).exceptions).toEqual([{ orderNo: order.orderNo, cause: 'disputed' }]);
 });
 
+test('refunds under way are counted where an order is to be asked back, and at the end of a pass', async () => {
+  const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 102, limitPerUser: null }];
+  const { saleId } = await stores.openSale(buildSale({ skus }));
+  const orders: Order[] = [];
+  for (let i = 0; i < 102; i += 1) orders.push(await paidOrder(saleId));
+  orders.sort((a, b) => (a.orderNo < b.orderNo ? -1 : 1));
+  const job = await callOff(saleId);
+  for (const order of orders.slice(0, 101)) await ask(order, job);
+  let counts = 0;
+  const countPending: typeof stores.callingOffs.countPending = (jobId) => {
+    counts += 1;
+    return stores.callingOffs.countPending(jobId);
+  };
+  const callingOffs = { ...stores.callingOffs, countPending };
+  const { callOffPage } = createCallOffActivities({ ...stores, callingOffs });
+  const passOn = (after: string): Promise<CallOffPage> => {
+    const cursor = { phase: 'paid', after } as const;
+    return new MockActivityEnvironment().run(callOffPage, { jobId: job.jobId, cursor });
+  };
+
+  const { next } = await passOn('');
+  expect([next?.phase, counts]).toEqual(['paid', 0]);
+
+  expect(await passOn(next?.after ?? '')).toMatchObject({ left: 0, isFull: true });
+  expect(counts).toBe(1);
+  for (const order of orders.slice(101)) await ask(order, job);
+  expect(await passOn(next?.after ?? '')).toEqual({ next: undefined, left: 102, isFull: false });
+  expect(counts).toBe(2);
+});
+
 test('what staff have withdrawn is not asked for again', async () => {
   const saleId = await openSale();
   const order = await paidOrder(saleId);
