@@ -74,8 +74,8 @@ export async function endUnbegun(deps: Stores): Promise<number> {
 }
 
 /**
- * One pass of the loop that tells the shop of near deadlines. It waits neither for Redis nor for the ends of a
- * peak: a notice that comes after its deadline is none.
+ * One pass of the loop that tells the shop of near deadlines. It waits neither for Redis nor for the ends of
+ * a peak: a notice that comes after its deadline is none.
  * @returns the pause before the next, in ms
  */
 async function announceNear({ deadlines, log }: Stores): Promise<number> {
