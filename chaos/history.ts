@@ -62,7 +62,7 @@ interface SoldOut extends Span {
   quantity: number;
 }
 
-/** A look at Redis: the units that could be had at some instant of it. */
+/** A look at Redis: the units that could be had at some instant of it; none of a sale that was paused. */
 export interface StockSample extends Span {
   available: ReadonlyMap<string, number>;
 }

@@ -19,6 +19,8 @@ const STAFF = 'shop-staff';
 /** Longer than any fault lasts, with the recovery from it. */
 const PATIENCE_MS = 150_000;
 const CHANGE_EVERY_MS = { min: 2_000, max: 5_000 };
+/** Of a SKU's units. */
+const RAISED_SHARE_MAX = 0.05;
 /** Shorter than a shopper's patience by far. */
 const PAUSED_MS = { min: 200, max: 800 };
 const LOOK_EVERY_MS = 300;
@@ -252,7 +254,8 @@ function changed(document: Document, random: Random): Document {
     skus: document.skus.map((sku, i) => (i === at ? { ...sku, ...change(sku.total) } : sku)),
   });
   return random.pick<() => Document>([
-    () => withSku((total) => ({ total: total + random.int(1, 40) })),
+    // By a small share, so that what is scarce sells out in a short storm too.
+    () => withSku((total) => ({ total: total + random.int(1, Math.ceil(total * RAISED_SHARE_MAX)) })),
     // Of what is scarce often below what is held and sold, which is refused.
     () => withSku((total) => ({ total: Math.max(1, total - random.int(1, 40)) })),
     () => withSku(() => ({ limitPerUser: random.pick([null, 100, 200]) })),

@@ -19,7 +19,9 @@ export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, s
     const startMs = Date.now();
     const view = await stores.saleStock.read(saleId);
     const counts = view?.skus ?? [];
-    const available = new Map(counts.map((count) => [count.sku, count.available]));
+    // No witness: nothing is refused as sold out by a paused sale, and a rebuild may count anew.
+    const witnessed = view?.paused ? [] : counts;
+    const available = new Map(witnessed.map((count) => [count.sku, count.available]));
     samples.push({ startMs, endMs: Date.now(), available });
     check('Redis', counts);
   }
