@@ -11,7 +11,8 @@ import type { Processes } from './processes/processes.ts';
 import { asProduct } from './servers/accounts.ts';
 import type { Servers } from './servers/servers.ts';
 
-const READY_TIMEOUT_MS = 30_000;
+/** An end is noticed at once; this bounds a hang, and a start on a busy machine takes half a minute. */
+const READY_TIMEOUT_MS = 120_000;
 /** Longer than the API and the worker give the requests and tasks that they have in hand. */
 const STOP_TIMEOUT_MS = 20_000;
 const CALL_TIMEOUT_MS = 2_000;

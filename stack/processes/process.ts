@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { settlesWithin, waitUntil } from './wait.ts';
 
-/** How much of a log a crash report quotes: enough for a stack trace, not for a flood. */
+/** How much of a log a report quotes: enough for a stack trace, not for a flood. */
 const QUOTED_LINES = 15;
 const QUOTED_BYTES = 8_192;
 
@@ -33,10 +33,7 @@ export class CrashError extends Error {
   readonly end: string;
 
   constructor(options: ProcessOptions, end: string) {
-    const quoted = lastLines(options.logFile);
-    const log =
-      quoted === '' ? `Its log ${options.logFile} is empty.` : `The end of ${options.logFile}:\n${quoted}`;
-    super(`${options.name} stopped unexpectedly (${end}). ${log}`);
+    super(`${options.name} stopped unexpectedly (${end}). ${quoteLog(options.logFile)}`);
     this.end = end;
   }
 }
@@ -103,12 +100,17 @@ export function startProcess(options: ProcessOptions): RunningProcess {
   }
 
   const becomeReady = async (): Promise<void> => {
-    await waitUntil({
-      what: `${options.name} to be ready; its log is ${options.logFile}`,
-      timeoutMs: options.readyTimeoutMs,
-      check: options.isReady,
-      signal: waiting.signal,
-    });
+    try {
+      await waitUntil({
+        what: `${options.name} to be ready`,
+        timeoutMs: options.readyTimeoutMs,
+        check: options.isReady,
+        signal: waiting.signal,
+      });
+    } catch (cause) {
+      waiting.signal.throwIfAborted();
+      throw new Error(`${options.name} did not become ready. ${quoteLog(options.logFile)}`, { cause });
+    }
     // Something else may have answered at the address of a process that has just ended.
     waiting.signal.throwIfAborted();
     life.isReady = true;
@@ -167,6 +169,12 @@ function runLastly(command: readonly string[] | undefined): void {
   const [file, ...args] = command ?? [];
   // Its failure means that there was nothing left to end.
   if (file !== undefined) spawnSync(file, args, { stdio: 'ignore', timeout: 15_000 });
+}
+
+/** For a process that did not do as it should. */
+function quoteLog(file: string): string {
+  const quoted = lastLines(file);
+  return quoted === '' ? `Its log ${file} is empty.` : `The end of ${file}:\n${quoted}`;
 }
 
 function lastLines(file: string): string {

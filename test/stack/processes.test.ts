@@ -39,6 +39,23 @@ test('a process that ends before it is ready fails the start with the end of its
   });
 });
 
+test('a process that is not ready in time fails the start with the end of its log', async () => {
+  await withDataDir(async (dataDir) => {
+    const processes = createProcesses({ dataDir, onCrash: () => {} });
+    const start = processes.start({
+      ...program(processes, 'waiting', FOREVER),
+      async isReady() {
+        const hasSaidSo = async () => (await logOf(processes, 'waiting')).includes('ready');
+        await waitUntil({ what: 'its line', timeoutMs: 60_000, check: hasSaidSo });
+        return false;
+      },
+      readyTimeoutMs: 200,
+    });
+    await expect(start).rejects.toThrow(/^waiting did not become ready\. The end of [^]*ready \d+$/);
+    await processes.stopAll();
+  });
+});
+
 test('a program that does not exist fails the start', async () => {
   await withDataDir(async (dataDir) => {
     const processes = createProcesses({ dataDir, onCrash: () => {} });
