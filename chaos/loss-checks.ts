@@ -75,7 +75,10 @@ export const soldOutWasTrue: Check = (
       .flatMap(({ items }) => items)
       .reduce((sum, item) => sum + (item.sku === sku ? item.quantity : 0), 0);
     if (seen - taken < quantity) return [];
-    return [{ subject: sku, detail: `refused ${quantity} while at least ${seen - taken} were there` }];
+    const times = `seen at ${before.endMs}, refused from ${startMs} to ${endMs}`;
+    return [
+      { subject: sku, detail: `refused ${quantity} while at least ${seen - taken} were there; ${times}` },
+    ];
   });
 };
 

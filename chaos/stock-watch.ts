@@ -17,11 +17,13 @@ export function watchStock({ stores }: Pick<System, 'stores'>, saleId: string, s
 
   async function lookAtRedis(): Promise<void> {
     const startMs = Date.now();
+    const before = await stores.saleStock.checkLife(saleId);
     const view = await stores.saleStock.read(saleId);
+    const after = await stores.saleStock.checkLife(saleId);
     const counts = view?.skus ?? [];
-    // No witness: nothing is refused as sold out by a paused sale, and a rebuild may count anew.
-    const witnessed = view?.paused ? [] : counts;
-    const available = new Map(witnessed.map((count) => [count.sku, count.available]));
+    // Else no witness: the data may be older than a loss, and a rebuild may be about to count them anew.
+    const isWitness = before.kind === 'well' && after.kind === 'well';
+    const available = new Map((isWitness ? counts : []).map((count) => [count.sku, count.available]));
     samples.push({ startMs, endMs: Date.now(), available });
     check('Redis', counts);
   }
