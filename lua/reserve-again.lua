@@ -160,5 +160,5 @@ redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindo
 -- For a look that goes on (`look-sale`), and there only: its time is that of the first reservation.
 redis.pcall('RPUSHX', movesKey, '+' .. orderNo)
 redis.call('SADD', restoredKey, orderNo)
-addOpenOrder(openKey, userId, orderNo)
+addOpenOrders(openKey, { { userId = userId, orderNo = orderNo } })
 return { 'reserved', sale[1] }

@@ -373,9 +373,9 @@ for _, order in ipairs(accepted) do
   end
   redis.call('HSET', order.idemKey, 'order_no', orderNo, 'fingerprint', order.fingerprint)
   redis.call('PEXPIRE', order.idemKey, idempotencyTtlMs)
-  addOpenOrder(openKey, order.userId, orderNo)
   deadlines[#deadlines + 1] = deadline
   deadlines[#deadlines + 1] = orderNo
 end
 redis.call('ZADD', deadlinesKey, unpack(deadlines))
+addOpenOrders(openKey, accepted)
 return replies

@@ -92,7 +92,7 @@ if hold == 'released' and found[6] == '1' then
     redis.call('HDEL', unpaidKey, userId)
   end
 end
-addOpenOrder(openKey, userId, orderNo)
+addOpenOrders(openKey, { { userId = userId, orderNo = orderNo } })
 -- Of a projection that is newer, as it shows it.
 local extended = tonumber(redis.call('HGET', orderKey, 'extended_until'))
 redis.call('ZADD', deadlinesKey, integer(extended or reservedAtMs + paymentWindowMs), orderNo)

@@ -61,6 +61,18 @@ describe("a user's open orders", () => {
     expect(await open()).toEqual({});
   });
 
+  test('of one call are added in its order, to those that were there before', async () => {
+    const { saleId, hold, open } = await openSale(30);
+    const before: string[] = [];
+    for (let i = 0; i < 19; i += 1) before.push((await hold()).orderNo);
+    const mugFor = (userId: string) => buildReserveCall(saleId, { userId, lines: MUG });
+    const [first, others, second] = [mugFor('ada'), mugFor('bo'), mugFor('ada')];
+    await callReserveTogether(stores.redis, [first, others, second]);
+
+    const listed = [...before.slice(-18), first.orderNo, second.orderNo];
+    expect(await open()).toEqual({ ada: listed.join(' '), bo: others.orderNo });
+  });
+
   test('lose one that has ended without a script, and none that is held', async () => {
     const { keys, hold, open } = await openSale();
     const [ended, held] = [(await hold()).orderNo, (await hold()).orderNo];
