@@ -66,9 +66,10 @@ export async function watch(checkout: BenchCheckout): Promise<void> {
   const changes = createChanges(checkout);
   const watchers = createWatchers(checkout, watched, changes);
   try {
+    // Before anything is sold: what a sale leaves unused is taken by those that wait, and would hide them.
+    await reportMemory(checkout, watchers);
     await sell(WARM_UP_SECONDS);
     await untilStored(checkout, saleId);
-    await reportMemory(checkout, watchers);
     const rates = { with: [] as number[], without: [] as number[] };
     const told = { one: [] as number[], page: [] as number[] };
     for (const [i, kind] of ROUNDS.entries()) {
