@@ -165,6 +165,8 @@ function answer(
   call.set('Preference-Applied', applied['Preference-Applied'] ?? '');
 }
 
+/** A quote that does not end takes the square of the header's length, before any token is looked at. */
+const PREFER_LENGTH_MAX = 256;
 /** Those of a header, between commas; a value in quotes may have commas (RFC 7240, 2). */
 const PREFERENCES = /(?:[^,"]|"(?:[^"\\]|\\.)*")+/g;
 const WAIT = /^\s*wait\s*(?:=\s*(?:(\d{1,9})|"(\d{1,9})")\s*)?(?:;.*)?$/i;
@@ -174,6 +176,7 @@ const WAIT = /^\s*wait\s*(?:=\s*(?:(\d{1,9})|"(\d{1,9})")\s*)?(?:;.*)?$/i;
  * understood, and what is not understood is ignored. Of several the first counts.
  */
 export function readWait(prefer: string): number | undefined {
+  if (prefer.length > PREFER_LENGTH_MAX) return undefined;
   for (const preference of prefer.match(PREFERENCES) ?? []) {
     const found = WAIT.exec(preference);
     if (!found) continue;

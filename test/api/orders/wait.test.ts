@@ -164,6 +164,8 @@ test.each([
   ['wait=x, wait=2, wait=3', 2],
   ['note="wait=1, \\" wait=2", wait=5', 5],
   ['"', undefined],
+  // Too long to be looked at.
+  [`wait=3, ${'\\"'.repeat(128)}`, undefined],
 ])('of the header %s a wait is read', (header, seconds) => {
   expect(readWait(header)).toBe(seconds);
 });
