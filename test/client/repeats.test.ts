@@ -143,3 +143,12 @@ test('an answer that does not come is given up', async () => {
   const call = createClient({ url, timeoutMs: 50, triesMax: 1 }).order('demo-0-1-A');
   await expect(call).rejects.toMatchObject({ code: 'no_answer' });
 });
+
+test('a purchase that waits to be stored is given that time besides', async () => {
+  const { url, seen } = await scriptService(
+    (...call) => void setTimeout(reply(201, buildOrder()), 500, ...call),
+  );
+  const cart = { saleId: 'demo', items: [{ sku: 'lamp', quantity: 1 }] };
+  await createClient({ url, timeoutMs: 50 }).place(cart, { waitSeconds: 7 });
+  expect(seen).toHaveLength(1);
+});

@@ -184,7 +184,11 @@ export function createClient(options: ClientOptions) {
         'Idempotency-Key': idempotencyKey,
         ...(waitSeconds !== undefined && { Prefer: `wait=${waitSeconds}` }),
       };
-      const answer = await calls.placeOrder(order, withClient({ ...(signal && { signal }) }, { headers }));
+      const timeoutMs = client.timeoutMs + (waitSeconds ?? 0) * 1_000;
+      const answer = await calls.placeOrder(
+        order,
+        withClient({ ...(signal && { signal }) }, { headers, timeoutMs }),
+      );
       return answer.data;
     },
 
