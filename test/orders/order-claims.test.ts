@@ -57,6 +57,17 @@ test('those with money come first, then the longest due, up to the limit', async
   expect(await claim(3)).toEqual([young?.orderNo]);
 });
 
+test('those of a sale that is called off come after all other cancels', async () => {
+  const [calledOff, unpaid, late] = await storeAhead(3);
+  const close = (order: Order | undefined, reason: string) =>
+    modify(stores.pool, 'UPDATE orders SET closing_reason = ? WHERE order_no = ?', [reason, order?.orderNo]);
+  await close(calledOff, 'called_off');
+  await close(unpaid, 'wait_timeout');
+  await close(late, 'payment_timeout');
+  await ageDue(calledOff, 60);
+  expect(await claim(3)).toEqual([late?.orderNo, unpaid?.orderNo, calledOff?.orderNo]);
+});
+
 test('two relays that claim at once never get the same order, and together get all', async () => {
   const orders = await storeAhead(60);
   const claims = await Promise.all(Array.from({ length: 6 }, () => claim(10)));
