@@ -118,8 +118,8 @@ const IS_DISPUTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.prov
 const IS_ACCEPTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
   AND v.provider_payment_id = p.provider_payment_id AND v.kind = 'refund' AND v.status = 'pending')`;
 /**
- * Refused by the provider since the refund `r` was requested, and not accepted later; or an operator sees
- * that it keeps failing.
+ * Refused by the provider since the refund `r` was requested, or an operator sees that it keeps failing. None
+ * that the provider has accepted, also after it refused.
  */
 const IS_REFUSED = `((p.refund_refusals > r.refusals_before OR EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
   AND k.reference = p.provider_payment_id AND k.resolved_at IS NULL)) AND NOT ${IS_ACCEPTED})`;

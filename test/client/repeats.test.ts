@@ -148,7 +148,6 @@ test('a purchase that waits to be stored is given that time besides', async () =
   const { url, seen } = await scriptService(
     (...call) => void setTimeout(reply(201, buildOrder()), 500, ...call),
   );
-  const cart = { saleId: 'demo', items: [{ sku: 'lamp', quantity: 1 }] };
-  await createClient({ url, timeoutMs: 50 }).place(cart, { waitSeconds: 7 });
+  await createClient({ url, timeoutMs: 50 }).place(CART, { waitSeconds: 7 });
   expect(seen).toHaveLength(1);
 });
