@@ -397,6 +397,7 @@ test('a dump of MySQL alone, restored elsewhere: the sale goes on, and no money 
   });
 
   // Who has read further than MySQL knows is told what of it is gone, and misses nothing that comes.
+  await awaitNumbers(stores);
   const events = await shop.readFeed(read);
   expect(events[0]?.type).toBe('feed.gap');
   const { after, upTo } = events[0]?.data.gap ?? { after: read, upTo: read };
@@ -404,7 +405,8 @@ test('a dump of MySQL alone, restored elsewhere: the sale goes on, and no money 
   expect(after).toBeLessThan(read);
   expect(upTo).toBeGreaterThan(read);
   const told = new Set(events.filter(({ type }) => type === 'order.paid').map(({ orderNo }) => orderNo));
-  expect(sold.filter((one) => one !== kept).every(({ orderNo }) => told.has(orderNo))).toBe(true);
+  const untold = sold.filter((one) => one !== kept && !told.has(one.orderNo));
+  expect(untold.map(({ orderNo }) => orderNo)).toEqual([]);
 
   // As if the rebuild were long past: until then a lost order is not said to be lost.
   await stores.pool.query('UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR');
