@@ -14,6 +14,11 @@ const PAGE_SIZE = 100;
  * of the engine and of the provider from orders.
  */
 const REFUNDS_AT_ONCE = 50;
+/**
+ * Refunds of one job that the provider refuses, say because the shop's account is empty. Each is tried again
+ * every ten minutes, so these cost it not one call a second. The others are asked for once it takes these.
+ */
+const REFUSED_MAX = 500;
 /** Several to each heartbeat timeout of the workflow. */
 const HEARTBEAT_EVERY_MS = 2_000;
 
@@ -26,7 +31,7 @@ export interface CallOffCursor {
 export interface CallOffPage {
   /** Undefined: the pass is over. */
   next: CallOffCursor | undefined;
-  /** Orders that keep the job from its end: open, just asked back, or on the way back. */
+  /** Orders that keep the job from its end: open, not asked back or just now, or on the way back. */
   left: number;
   /** As many refunds are under way as may be. */
   isFull: boolean;
@@ -123,7 +128,12 @@ async function askBack(
   let asked = 0;
   for (const { orderNo, payment, isRequested } of page) {
     if (!isRequested && payment !== 'refunded') {
-      room ??= REFUNDS_AT_ONCE - (await callingOffs.countPending(jobId)).busy;
+      if (room === undefined) {
+        const { busy, refused } = await callingOffs.countPending(jobId);
+        // The pause until the next pass grows.
+        if (refused >= REFUSED_MAX) return { next: undefined, left: 1, isFull: false };
+        room = REFUNDS_AT_ONCE - busy;
+      }
       if (room <= 0 || signal.aborted)
         return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
       const { outcome, isDisputed = payment === 'disputed' } = await callingOffs.requestCalledOff(

@@ -105,26 +105,26 @@ function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | '
   return { ...rule, kind: 'units', items, amount: Math.min(price, money), charges: false };
 }
 
-const pendingRow = z.object({
-  unended: z.coerce.number(),
-  busy: z.coerce.number(),
-  giving: z.coerce.number(),
-});
-
-/** Of a payment `p`: a dispute about it is open. */
-const IS_DISPUTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
-  AND v.provider_payment_id = p.provider_payment_id AND v.kind = 'dispute' AND v.status = 'pending')`;
-/** The provider has accepted a refund of it and not finished: that costs nobody anything. */
-const IS_ACCEPTED = `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
-  AND v.provider_payment_id = p.provider_payment_id AND v.kind = 'refund' AND v.status = 'pending')`;
 /**
- * Refused by the provider since the refund `r` was requested, or an operator sees that it keeps failing. None
- * that the provider has accepted, also after it refused.
+ * What a refund waits for. disputed: until that ends. accepted: the provider has taken it, also where it
+ * refused it before, which costs nobody anything. refused: since it was requested. An operator has settled
+ * it, or is to, where it keeps failing. Else it is busy.
  */
-const IS_REFUSED = `((p.refund_refusals > r.refusals_before OR EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
-  AND k.reference = p.provider_payment_id AND k.resolved_at IS NULL)) AND NOT ${IS_ACCEPTED})`;
+const WAITS = ['disputed', 'accepted', 'refused', 'busy'] as const;
+const reversalOf = (
+  kind: 'dispute' | 'refund',
+) => `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
+  AND v.provider_payment_id = p.provider_payment_id AND v.kind = '${kind}' AND v.status = 'pending')`;
+/** Of a refund `r` of a payment `p`. */
+const WAIT = `CASE WHEN ${reversalOf('dispute')} THEN 'disputed' WHEN ${reversalOf('refund')} THEN 'accepted'
+  WHEN p.refund_refusals > r.refusals_before OR EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
+    AND k.reference = p.provider_payment_id AND (k.resolved_at IS NULL OR k.settled_by = 'operator')) THEN 'refused'
+  ELSE 'busy' END`;
 const REQUESTED = `refunds r FORCE INDEX (refunds_of_key) STRAIGHT_JOIN payments p ON p.payment_id = r.payment_id
   WHERE r.idempotency_key = ? AND r.status = 'requested'`;
+
+const waitRow = z.object({ wait: z.enum(WAITS), refunds: z.coerce.number() });
+const givingRow = z.object({ giving: z.coerce.number() });
 
 /** What a job has asked for and has not ended. Disputed and refused ones are listed instead. */
 export interface PendingRefunds {
@@ -132,21 +132,27 @@ export interface PendingRefunds {
   unended: number;
   /** Of those, what is worked on. */
   busy: number;
+  refused: number;
 }
 
 export async function countPending(pool: Pool, jobId: string): Promise<PendingRefunds> {
   const key = keyOf({ jobId });
+  const waits = await selectRows(
+    pool,
+    waitRow,
+    `SELECT ${WAIT} AS wait, COUNT(*) AS refunds FROM ${REQUESTED} GROUP BY wait`,
+    [key],
+  );
+  const countOf = (one: (typeof WAITS)[number]) => waits.find(({ wait }) => wait === one)?.refunds ?? 0;
   const [row] = await selectRows(
     pool,
-    pendingRow,
-    `SELECT COUNT(*) AS unended, COALESCE(SUM(NOT ${IS_ACCEPTED}), 0) AS busy,
-       (SELECT COUNT(*) FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ?
-          AND status = 'succeeded' AND NOT given_back AND items IS NOT NULL) AS giving
-     FROM ${REQUESTED} AND NOT ${IS_DISPUTED} AND NOT ${IS_REFUSED}`,
-    [key, key],
+    givingRow,
+    `SELECT COUNT(*) AS giving FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ?
+       AND status = 'succeeded' AND NOT given_back AND items IS NOT NULL`,
+    [key],
   );
-  const { unended = 0, busy = 0, giving = 0 } = row ?? {};
-  return { unended: unended + giving, busy: busy + giving };
+  const busy = countOf('busy') + (row?.giving ?? 0);
+  return { unended: countOf('accepted') + busy, busy, refused: countOf('refused') };
 }
 
 const stuckRow = z.object({ orderNo: z.string(), cause: z.enum(['disputed', 'refused']) });
@@ -156,8 +162,8 @@ export function listStuck(pool: Pool, jobId: string, limit: number): Promise<z.i
   return selectRows(
     pool,
     stuckRow,
-    `SELECT r.order_no AS orderNo, IF(${IS_DISPUTED}, 'disputed', 'refused') AS cause
-     FROM ${REQUESTED} AND (${IS_DISPUTED} OR ${IS_REFUSED}) ORDER BY r.order_no LIMIT ?`,
+    `SELECT r.order_no AS orderNo, ${WAIT} AS cause FROM ${REQUESTED}
+       AND ${WAIT} IN ('disputed', 'refused') ORDER BY r.order_no LIMIT ?`,
     [keyOf({ jobId }), limit],
   );
 }

@@ -5,6 +5,7 @@ import type { ReturningPayment } from '../money/give-back-walk.sql.ts';
 import type { OpenRefund } from '../money/refunds.sql.ts';
 import type { OpenOrder, OrderCursor } from '../orders/claims.sql.ts';
 import { returnMark } from '../redis/keys.ts';
+import type { CallOffJob } from '../sales/calling-off.sql.ts';
 import type { Stores } from '../stores/open.ts';
 import { callOffWorkflowId, refundWorkflowId, type StepReport } from '../workflows/contract.ts';
 import { findIdle, MANY_PAGES_MAX, walkPages, type Walk } from './walk.ts';
@@ -182,17 +183,30 @@ export interface CallOffStepDeps extends Stores {
   engine: Pick<OrderEngine, 'isRunning' | 'startCallOff'>;
 }
 
-export async function mendCallingOffs(deps: CallOffStepDeps): Promise<StepReport> {
-  const { callingOffs, engine, repairs, log } = deps;
-  const jobs = await callingOffs.listOpenJobs();
-  const idle = await findIdle(engine, jobs.map(callOffWorkflowId));
-  const lost = jobs.filter((job) => idle.has(callOffWorkflowId(job)));
+export async function mendCallingOffs(deps: CallOffStepDeps, signal: AbortSignal): Promise<StepReport> {
+  const { callingOffs, cursors, log } = deps;
+  const walk: Walk<Pick<CallOffJob, 'jobId'>, CallOffJob> = {
+    name: 'callings-off',
+    list: callingOffs.listOpenJobs,
+    format: ({ jobId }) => jobId,
+    parse: (jobId) => ({ jobId }),
+  };
+  const report = { looked: 0, repaired: 0, parked: 0 };
+  for await (const page of walkPages(walk, cursors, signal)) {
+    report.looked += page.length;
+    report.repaired += await mendJobs(deps, page);
+  }
+  if (report.repaired > 0) log.warn(report, 'callings-off had no workflow; they get one again');
+  return report;
+}
+
+async function mendJobs({ engine, repairs }: CallOffStepDeps, page: readonly CallOffJob[]): Promise<number> {
+  const idle = await findIdle(engine, page.map(callOffWorkflowId));
+  const lost = page.filter((job) => idle.has(callOffWorkflowId(job)));
   for (const job of lost) {
     await engine.startCallOff(job);
     const subject = `sale ${job.saleId}`;
     await repairs.record({ action: 'workflow_lost', subject, before: 'none', after: 'started' });
   }
-  const report = { looked: jobs.length, repaired: lost.length, parked: 0 };
-  if (report.repaired > 0) log.warn(report, 'callings-off had no workflow; they get one again');
-  return report;
+  return lost.length;
 }

@@ -18,9 +18,6 @@ import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { lockSale, readSale, recordShopEvent, type SaleRecord } from './rows.sql.ts';
 import { snapshotSale } from './sale.ts';
 
-/** Jobs that are looked at in one run: each is a decision of a person, and they end. */
-const OPEN_JOBS_MAX = 100;
-
 const jobRow = z.object({
   jobId: z.string(),
   saleId: z.string(),
@@ -113,14 +110,20 @@ export async function readJob(pool: Pool, jobId: string): Promise<CallOffJob | u
   return (await selectJobs(pool, 'job_id = ?', [jobId]))[0];
 }
 
-/** The job of the sale as a whole, or of one SKU. */
+/** The job of the sale as a whole; or of one SKU, where that has none of its own, of its sale. */
 export async function findJob(pool: Pool, { saleId, sku }: CalledOff): Promise<CallOffJob | undefined> {
-  return (await selectJobs(pool, 'sale_id = ? AND sku = ?', [saleId, sku]))[0];
+  const condition = `sale_id = ? AND sku IN (?, '') ORDER BY sku DESC LIMIT 1`;
+  return (await selectJobs(pool, condition, [saleId, sku]))[0];
 }
 
 /** Those that have not ended, the oldest first. */
-export function listOpenJobs(pool: Pool): Promise<CallOffJob[]> {
-  return selectJobs(pool, 'ended_at IS NULL ORDER BY job_id LIMIT ?', [OPEN_JOBS_MAX]);
+export function listOpenJobs(
+  pool: Pool,
+  after: Pick<CallOffJob, 'jobId'> | undefined,
+  limit: number,
+): Promise<CallOffJob[]> {
+  const condition = 'ended_at IS NULL AND job_id > ? ORDER BY job_id LIMIT ?';
+  return selectJobs(pool, condition, [after?.jobId ?? '', limit]);
 }
 
 function selectJobs(reader: Executor, condition: string, values: unknown[]): Promise<CallOffJob[]> {
@@ -249,14 +252,17 @@ export async function readUnpaid(pool: Pool, { saleId, sku }: CalledOff): Promis
   return { currency, open: sumOf('awaiting_payment'), cancelled: sumOf('cancelled'), late: late ?? NOTHING };
 }
 
-/** Orders of which a job could not ask the money back, as far as it is not back by now; the first of them. */
+/**
+ * Orders of which a job could not ask the money back, as far as it is not back by now; the first of them, and
+ * before all those that wait for nobody.
+ */
 export function listExceptions(pool: Pool, jobId: string, limit: number): Promise<CallOffException[]> {
   return selectRows(
     pool,
     exceptionRow,
     `SELECT e.order_no AS orderNo, e.cause FROM calling_off_exceptions e
      STRAIGHT_JOIN orders o ON o.order_no = e.order_no AND o.payment <> 'refunded'
-     WHERE e.job_id = ? ORDER BY e.order_no LIMIT ?`,
+     WHERE e.job_id = ? ORDER BY e.cause = 'disputed', e.order_no LIMIT ?`,
     [jobId, limit],
   );
 }

@@ -55,13 +55,15 @@ export async function reportOf({ callingOffs }: Stores, job: CallOffJob): Promis
     const { orders, amount } = refunds.find((row) => row.status === status) ?? { orders: 0, amount: 0 };
     return { orders, amount };
   };
-  const named = new Map([...stuck, ...noted].map((one) => [one.orderNo, one]));
+  // Stuck ones may end by themselves, so they never crowd out those that take a hand.
+  const isNoted = new Set(noted.map(({ orderNo }) => orderNo));
+  const exceptions = [...noted, ...stuck.filter(({ orderNo }) => !isNoted.has(orderNo))];
   return {
     job,
     ...unpaid,
     requested: sumOf('requested'),
     refunded: sumOf('succeeded'),
     withdrawn: sumOf('failed'),
-    exceptions: [...named.values()].slice(0, NAMED_MAX),
+    exceptions: exceptions.slice(0, NAMED_MAX),
   };
 }

@@ -118,6 +118,8 @@ test('of a sale that is called off every open order is cancelled, and every paid
     refunded: { orders: 3, amount: 2 * LAMP_PRICE + 2 * MUG_PRICE },
     exceptions: [{ orderNo: disputed, cause: 'disputed' }],
   });
+  const ofSku = `${checkout.url}/v1/admin/sales/${saleId}/call-off?sku=lamp`;
+  expect((await send(ofSku, 'GET', { headers: { authorization } })).body).toEqual(report);
   for (const orderNo of open)
     expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'cancelled', reason: 'called_off' });
   for (const orderNo of [...paid, free]) expect((await shopper.readOrder(orderNo)).payment).toBe('refunded');

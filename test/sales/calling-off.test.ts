@@ -60,16 +60,16 @@ const refundsOf = async ({ orderNo }: Order) =>
     status,
   }));
 
+async function paymentOf({ orderNo }: Order): Promise<{ paymentId: number; providerPaymentId: string }> {
+  const sql = 'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?';
+  const row = await selectOne(stores.pool, sql, [orderNo]);
+  return { paymentId: Number(row['payment_id']), providerPaymentId: String(row['provider_payment_id']) };
+}
+
 /** Money of the order's payment moves at the provider. */
-async function reverse(
-  { orderNo }: Order,
-  reversal: Pick<Reversal, 'kind' | 'amount' | 'status'>,
-): Promise<void> {
-  const row = await selectOne(stores.pool, 'SELECT provider_payment_id FROM payments WHERE order_no = ?', [
-    orderNo,
-  ]);
-  const providerPaymentId = String(row['provider_payment_id']);
-  const providerReversalId = `${reversal.kind}-${orderNo}`;
+async function reverse(order: Order, reversal: Pick<Reversal, 'kind' | 'amount' | 'status'>): Promise<void> {
+  const { providerPaymentId } = await paymentOf(order);
+  const providerReversalId = `${reversal.kind}-${order.orderNo}`;
   await stores.refunds.recordReversals('sandbox', [
     { ...reversal, currency: 'EUR', providerReversalId, providerPaymentId },
   ]);
@@ -186,7 +186,9 @@ test('a free order that is stored after the end opens its job again, which gives
 
   expect(await stores.orders.storeOrder(free, 'due')).toMatchObject({ state: { status: 'paid' } });
 
-  expect((await stores.callingOffs.listOpenJobs()).map(({ jobId }) => jobId)).toContain(job.jobId);
+  expect((await stores.callingOffs.listOpenJobs(undefined, 1_000)).map(({ jobId }) => jobId)).toContain(
+    job.jobId,
+  );
   expect(await ask(free, job)).toBe('requested');
   expect(await refundsOf(free)).toMatchObject([{ amount: 0, items: [{ sku: 'lamp', quantity: 1 }] }]);
   expect(await world.stateOf(free)).toMatchObject({ status: 'paid', payment: 'refunded' });
@@ -202,7 +204,9 @@ test('an order that MySQL has lost and that was shown as paid is paid again, and
 
   await stores.orders.storeOrder(order, 'started');
 
-  expect((await stores.callingOffs.listOpenJobs()).map(({ jobId }) => jobId)).toContain(job.jobId);
+  expect((await stores.callingOffs.listOpenJobs(undefined, 1_000)).map(({ jobId }) => jobId)).toContain(
+    job.jobId,
+  );
   expect(await stores.orders.markPaid(order.orderNo)).toMatchObject(shown);
   expect(await ask(order, job)).toBe('requested');
   expect(await refundsOf(order)).toMatchObject([{ amount: 4_900 }]);
@@ -454,24 +458,16 @@ test('of refunds under way those count that are neither refused nor disputed; ac
   ];
   const job = await callOff(saleId);
   for (const order of [refused, disputed, accepted, busy]) await ask(order, job);
-  const paymentOf = async ({ orderNo }: Order) =>
-    selectOne(stores.pool, 'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?', [
-      orderNo,
-    ]);
-  const names = async (order: Order) => {
-    const row = await paymentOf(order);
-    return { paymentId: Number(row['payment_id']), providerPaymentId: String(row['provider_payment_id']) };
-  };
   // The provider may accept what it refused at first.
-  for (const order of [refused, accepted]) await stores.refunds.recordRefusal(await names(order));
+  for (const order of [refused, accepted]) await stores.refunds.recordRefusal(await paymentOf(order));
   const reversal = { amount: 4_900, currency: 'EUR', status: 'pending' as const };
-  const of = async (order: Order) => (await names(order)).providerPaymentId;
+  const of = async (order: Order) => (await paymentOf(order)).providerPaymentId;
   await stores.refunds.recordReversals('sandbox', [
     { ...reversal, kind: 'dispute', providerReversalId: 'd', providerPaymentId: await of(disputed) },
     { ...reversal, kind: 'refund', providerReversalId: 'r', providerPaymentId: await of(accepted) },
   ]);
 
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 2, busy: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 2, busy: 1, refused: 1 });
   const { exceptions, requested } = await reportOf(stores, job);
   expect(requested).toEqual({ orders: 4, amount: 4 * 4_900 });
   expect(exceptions.toSorted((a, b) => (a.cause < b.cause ? -1 : 1))).toEqual([
@@ -483,24 +479,52 @@ test('of refunds under way those count that are neither refused nor disputed; ac
 test('a refusal of an earlier refund makes the one of a job no refused one', async () => {
   const saleId = await openSale();
   const order = await paidOrder(saleId);
-  const row = await selectOne(
-    stores.pool,
-    'SELECT payment_id, provider_payment_id FROM payments WHERE order_no = ?',
-    [order.orderNo],
-  );
-  const payment = {
-    paymentId: Number(row['payment_id']),
-    providerPaymentId: String(row['provider_payment_id']),
-  };
+  const payment = await paymentOf(order);
   await stores.refunds.recordRefusal(payment);
   const job = await callOff(saleId);
   await ask(order, job);
 
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 1, busy: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 1, busy: 1, refused: 0 });
   expect((await reportOf(stores, job)).exceptions).toEqual([]);
   await stores.refunds.recordRefusal(payment);
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
   expect((await reportOf(stores, job)).exceptions).toMatchObject([{ cause: 'refused' }]);
+});
+
+test('a refund that an operator has settled by hand takes no place and keeps no job from its end', async () => {
+  const saleId = await openSale();
+  const order = await paidOrder(saleId);
+  const job = await callOff(saleId);
+  await ask(order, job);
+  const { paymentId, providerPaymentId } = await paymentOf(order);
+  await stores.refunds.park(paymentId, 'no answer', { cause: 'step_failing', step: 'refundPayment' });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
+
+  const parked = await stores.parkedWork.list({ kind: 'refund', limit: 1_000 });
+  const entry = parked.find(({ reference }) => reference === providerPaymentId);
+  await stores.parkedWork.resolve(entry?.parkedId ?? 0, BY);
+
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
+});
+
+test('while many refunds are refused no more are asked for, and the pass ends with something left', async () => {
+  const saleId = await openSale();
+  const order = await paidOrder(saleId);
+  const job = await callOff(saleId);
+  let refused = 500;
+  const countPending = async () => ({ ...(await stores.callingOffs.countPending(job.jobId)), refused });
+  const callingOffs = { ...stores.callingOffs, countPending };
+  const { callOffPage } = createCallOffActivities({ ...stores, callingOffs });
+  const cursor = { phase: 'paid', after: '' } as const;
+  const pass = (): Promise<CallOffPage> =>
+    new MockActivityEnvironment().run(callOffPage, { jobId: job.jobId, cursor });
+
+  expect(await pass()).toEqual({ next: undefined, left: 1, isFull: false });
+  expect(await refundsOf(order)).toEqual([]);
+
+  refused = 499;
+  expect(await pass()).toEqual({ next: undefined, left: 2, isFull: false });
+  expect(await refundsOf(order)).toMatchObject([{ status: 'requested' }]);
 });
 
 test('a called-off SKU stays so through a change of the sale, and a rebuild', async () => {

@@ -64,7 +64,9 @@ const callOffBody = z.strictObject({
 });
 
 const callOffQuery = z.strictObject({
-  sku: skuSchema.optional().describe('Of this SKU; unless given, of the whole sale.'),
+  sku: skuSchema
+    .optional()
+    .describe('Of this SKU, or of its sale where that is called off; unless given, of the sale.'),
 });
 
 export const callOffCalls = {

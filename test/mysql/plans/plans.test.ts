@@ -510,8 +510,8 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
     },
   ],
   'callingOffs: a page of open orders, one of paid ones, and what is under way': [
-    // Of each refund under way its payment, what went back of it, and whether it is parked.
-    100 * 2 * PER_ROW,
+    // Of each refund under way its payment, what went back of it, whether it is parked, and its group.
+    100 * 3 * PER_ROW,
     async ({ callingOffs }) => {
       const { saleId } = orderOf('paid');
       const jobId = 'of-the-test';
@@ -530,7 +530,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await callingOffs.sumRefundsOf(jobId);
       await callingOffs.listExceptions(jobId, 200);
       await callingOffs.noteException(jobId, noOf('paid'), 'failed');
-      await callingOffs.listOpenJobs();
+      await callingOffs.listOpenJobs(undefined, 500);
       await callingOffs.findJob({ saleId, sku: '' });
     },
   ],
