@@ -24,7 +24,8 @@ async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.store
   const { saleId } = await api.stores.openSale(buildSale({ skus, paymentWindowMs }));
   const statusBoard = createStatusBoard(statusReaders(async () => stores, stores));
   const app = await api.withParts({ statusBoard });
-  let nowMs = performance.now();
+  // Whole, or differences of it are a hair less than what passed, and the advice is rounded down.
+  let nowMs = Math.round(performance.now());
   const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
   // Nobody is told a moment sooner than another.
   const random = vi.spyOn(Math, 'random').mockReturnValue(0);
