@@ -109,9 +109,11 @@ export function createClient(options: ClientOptions) {
         if (waitSeconds === 0 || !(error instanceof HoldfastError) || isForGood(error)) throw error;
         waitSeconds = 0;
       }
+      const isNewer = changed !== undefined && changed.version > (order?.version ?? -1);
       if (changed) yield (order = changed);
       // Not at once again where nothing was waited for.
-      else if (Date.now() - askedAtMs < 1_000) await pause(order?.pollAfterMs ?? LOOK_MS, signalled.signal);
+      if (!isNewer && Date.now() - askedAtMs < 1_000)
+        await pause(order?.pollAfterMs ?? LOOK_MS, signalled.signal);
     }
   }
 

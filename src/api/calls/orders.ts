@@ -19,7 +19,7 @@ import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Call } from '../http/http-server.ts';
 import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
 import { orderReply, time } from '../http/replies.ts';
-import { readIdempotencyKey } from '../http/request.ts';
+import { isKnown, readIdempotencyKey } from '../http/request.ts';
 import {
   findOrder,
   viewOrder,
@@ -283,15 +283,17 @@ export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
   );
 }
 
-/** The order, or 304 for a caller that has this version. */
+/** The order, or 304 for a caller that has it. */
 export function answerOrder(
   shop: Shop,
   ctx: Pick<Call, 'get' | 'set' | 'status' | 'body'>,
   { order, state }: ReservedOrder,
   more: Partial<Pick<SourcedOrderReply, 'source'>> = {},
 ): void {
-  ctx.set('ETag', `"${state.version}"`);
-  ctx.status = knowsVersion(ctx, state.version) ? 304 : 200;
+  const tag = tagOf(state);
+  ctx.set('ETag', tag);
+  // Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off.
+  ctx.status = isKnown(tag, ctx.get('If-None-Match')) ? 304 : 200;
   if (ctx.status === 200) ctx.body = Object.assign(viewOrder(shop, order, state), more);
 }
 
@@ -367,16 +369,20 @@ async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder):
   }
 }
 
-/** `*` matches any version of an order that exists (RFC 9110, 13.1.2). */
-export function knowsVersion(ctx: Pick<Call, 'get'>, version: number): boolean {
-  return ctx.get('If-None-Match').trim() === '*' || knownVersionsOf(ctx).includes(version);
+/**
+ * The version, as MySQL assigns one to each state. With the reason where it has not: of an order that waits
+ * to be stored with the wish to cancel it, and of one that is lost.
+ */
+function tagOf({ version, reason }: OrderState): string {
+  const isAssigned = reason === null || (version > 0 && reason !== 'lost_before_stored');
+  return isAssigned ? `"${version}"` : `"${version}-${reason}"`;
 }
 
-/** Not `ctx.fresh`: a `fetch` with If-None-Match also sends `Cache-Control: no-cache`, which turns it off. */
-function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
+/** The versions that the caller has seen, by the tags that it names. */
+export function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
-    const version = /^(?:W\/)?"(\d{1,9})"$/.exec(tag.trim())?.[1];
+    const version = /^(?:W\/)?"(\d{1,9})(?:-\w+)?"$/.exec(tag.trim())?.[1];
     return version === undefined ? [] : [Number(version)];
   });
 }

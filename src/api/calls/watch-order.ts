@@ -11,7 +11,14 @@ import { noBody, orderReply } from '../http/replies.ts';
 import { wholeNumber } from '../http/request.ts';
 import type { WatchEnd, Watchers } from '../watchers.ts';
 import { findOrder, sourcedOrderReply, viewOrder, type FoundOrder } from './find-order.ts';
-import { answerOrder, getOrder, knownVersionOf, knowsVersion, type Shop, statusOptions } from './orders.ts';
+import {
+  answerOrder,
+  getOrder,
+  knownVersionOf,
+  knownVersionsOf,
+  type Shop,
+  statusOptions,
+} from './orders.ts';
 
 /** A long poll waits at most so long: below what proxies commonly cut off (30 s). */
 const MAX_WAIT_SECONDS = 25;
@@ -98,7 +105,7 @@ async function pollOrder(shop: WatchShop, ctx: CallContext, next: () => Promise<
 function isAwaited(ctx: CallContext, { state }: FoundOrder): boolean {
   const known = ctx.get('If-None-Match').trim();
   if (known === '*') return false;
-  return known === '' ? !isFinal(state.status) : knowsVersion(ctx, state.version);
+  return known === '' ? !isFinal(state.status) : knownVersionsOf(ctx).includes(state.version);
 }
 
 /** GET /v1/orders/:orderNo/events: the order, and again after each change until its status is final. */

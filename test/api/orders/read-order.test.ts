@@ -50,6 +50,20 @@ test('asking with the known version answers 304 until the version changes', asyn
   expect(changed.headers.get('etag')).toBe('"1"');
 });
 
+test('a wish to cancel that is not stored yet is news to a caller that knows the queued order', async () => {
+  const orderNo = await shopper.buy(saleId);
+  const etag = (await shopper.getOrder(orderNo)).headers.get('etag') ?? '';
+  await api.stores.reservations.wishCancel(orderNo, 'shopper_request');
+
+  const changed = await shopper.getOrder(orderNo, { 'if-none-match': etag });
+
+  expect(orderOf(changed)).toMatchObject({ status: 'queued', version: 0, closing: true });
+  const known = { 'if-none-match': changed.headers.get('etag') ?? '' };
+  expect((await shopper.getOrder(orderNo, known)).status).toBe(304);
+  await api.store(orderNo);
+  expect((await shopper.getOrder(orderNo, known)).status).toBe(200);
+});
+
 test('If-None-Match: * answers 304 for an order that exists, and 404 for one that does not', async () => {
   const orderNo = await shopper.buy(saleId);
   const any = { 'if-none-match': '*' };

@@ -1487,7 +1487,7 @@ export type CallOffSale202 = {
 
 export type GetCallOffParams = {
 /**
- * Of this SKU; unless given, of the whole sale.
+ * Of this SKU, or of its sale where that is called off; unless given, of the sale.
  * @minLength 1
  * @maxLength 100
  */
