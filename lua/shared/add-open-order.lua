@@ -2,20 +2,23 @@
 -- the list stops no script: the list is made again.
 local openMax = 20
 
--- Of those that are too many the oldest goes.
+-- Of those that are too many the oldest goes, and a `+` stands at the head from then on: others may be open.
 local function withNewest(list, orderNo)
   -- Most often. The numbers of a sale are about as long as each other, so this list has fewer.
   if #list < (openMax - 2) * #orderNo and not string.find(list, orderNo, 1, true) then
     return list .. ' ' .. orderNo
   end
-  local kept = {}
+  local kept, isCut = {}, false
   for one in string.gmatch(list, '%S+') do
-    if one ~= orderNo then
+    if one == '+' then
+      isCut = true
+    elseif one ~= orderNo then
       kept[#kept + 1] = one
     end
   end
   kept[#kept + 1] = orderNo
-  return table.concat(kept, ' ', math.max(1, #kept - openMax + 1))
+  isCut = isCut or #kept > openMax
+  return (isCut and '+ ' or '') .. table.concat(kept, ' ', math.max(1, #kept - openMax + 1))
 end
 
 -- Of each its `userId` and `orderNo`. Two commands for all: a command costs more than what it does here.

@@ -14,7 +14,6 @@ import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
 import { type ClosingReason, holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
 import {
   hashOf,
-  OPEN_ORDERS_MAX,
   ORDER_FIELDS,
   toOrderNos,
   toReservedOrder,
@@ -401,9 +400,9 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
         repeated: [{ field: userId }],
       });
       const [list] = orders[0] || [];
-      const orderNos = toOrderNos(typeof list === 'string' ? list : null);
-      const isWhole = epoch !== undefined && orders[0] !== false && orderNos.length < OPEN_ORDERS_MAX;
-      return { orderNos, isWhole };
+      const text = typeof list === 'string' ? list : '';
+      const isWhole = epoch !== undefined && orders[0] !== false && !text.startsWith('+');
+      return { orderNos: toOrderNos(text), isWhole };
     },
 
     /**

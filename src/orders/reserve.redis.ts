@@ -159,9 +159,9 @@ function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedO
 }
 
 /** Open orders of one user that are kept, the newest; `lua/shared/add-open-order.lua` has the same. */
-export const OPEN_ORDERS_MAX = 20;
+const OPEN_ORDERS_MAX = 20;
 
-/** From the list of a user's open orders in Redis; a hand may have written anything. */
+/** From the list of a user's open orders in Redis: a hand may have written anything, and a `+` is none. */
 export function toOrderNos(list: string | null): string[] {
   if (list === null || list === '') return [];
   return list

@@ -74,6 +74,9 @@ export interface RebuildLock {
   run: <T>(work: (connection: PoolConnection) => Promise<T>) => Promise<T>;
 }
 
+const IS_SETTLED =
+  'rebuilding_since IS NULL AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE)';
+
 /** The sales whose data in Redis are to be there. */
 export async function listWatched(pool: Pool): Promise<WatchedSale[]> {
   const rows = await selectRows(
@@ -85,14 +88,25 @@ export async function listWatched(pool: Pool): Promise<WatchedSale[]> {
   return rows.map((row) => ({ saleId: row.sale_id, epoch: row.epoch, isRebuilding: row.rebuilding }));
 }
 
+/** Whether the data of one of these sales are made again, or a relay may bring an order of before back. */
+export async function isAnyUnsettled(pool: Pool, saleIds: readonly string[]): Promise<boolean> {
+  if (saleIds.length === 0) return false;
+  const rows = await selectRows(
+    pool,
+    z.object({ sale_id: z.string() }),
+    `SELECT sale_id FROM sales WHERE sale_id IN (?) AND NOT (${IS_SETTLED}) LIMIT 1`,
+    [saleIds, LOST_AFTER_MS],
+  );
+  return rows.length > 0;
+}
+
 /** The sale's present epoch; undefined when there is no such sale. */
 export async function readLife(pool: Pool, saleId: string): Promise<SaleEpoch | undefined> {
   const [row] = await selectRows(
     pool,
     lifeRow,
-    `SELECT epoch, currency, payment_window_ms, ${IS_WATCHED} AS watched, rebuilding_since IS NULL
-       AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE) AS settled, created_at, NOW(3) AS now
-     FROM sales WHERE sale_id = ?`,
+    `SELECT epoch, currency, payment_window_ms, ${IS_WATCHED} AS watched, ${IS_SETTLED} AS settled, created_at,
+       NOW(3) AS now FROM sales WHERE sale_id = ?`,
     [WATCHED_AFTER_CLOSE_MS, LOST_AFTER_MS, saleId],
   );
   if (!row) return undefined;

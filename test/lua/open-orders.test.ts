@@ -69,7 +69,7 @@ describe("a user's open orders", () => {
     const [first, others, second] = [mugFor('ada'), mugFor('bo'), mugFor('ada')];
     await callReserveTogether(stores.redis, [first, others, second]);
 
-    const listed = [...before.slice(-18), first.orderNo, second.orderNo];
+    const listed = ['+', ...before.slice(-18), first.orderNo, second.orderNo];
     expect(await open()).toEqual({ ada: listed.join(' '), bo: others.orderNo });
   });
 
@@ -83,15 +83,23 @@ describe("a user's open orders", () => {
     expect(await open()).toEqual({ ada: held });
   });
 
-  test('are the newest twenty', async () => {
+  test('are the newest twenty, with a mark of those that went until none is listed', async () => {
     const { hold, open } = await openSale(30);
     const orderNos: string[] = [];
     for (let i = 0; i < 23; i += 1) orderNos.push((await hold()).orderNo);
-    expect((await open())['ada']?.split(' ')).toEqual(orderNos.slice(-20));
+    expect((await open())['ada']?.split(' ')).toEqual(['+', ...orderNos.slice(-20)]);
 
     // One that is not listed ends as any.
     expect(await callRelease(stores.redis, orderNos[0] ?? '')).toEqual(['released']);
-    expect((await open())['ada']?.split(' ')).toEqual(orderNos.slice(-20));
+    expect((await open())['ada']?.split(' ')).toEqual(['+', ...orderNos.slice(-20)]);
+
+    for (const orderNo of orderNos.slice(3, -1)) await callConfirm(stores.redis, orderNo);
+    const last = orderNos.at(-1) ?? '';
+    expect(await open()).toEqual({ ada: `+ ${last}` });
+    const { orderNo: next } = await hold();
+    expect(await open()).toEqual({ ada: `+ ${last} ${next}` });
+    for (const orderNo of [last, next]) await callConfirm(stores.redis, orderNo);
+    expect(await open()).toEqual({});
   });
 
   test('are named where a user is refused, those of the same call too', async () => {

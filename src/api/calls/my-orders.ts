@@ -152,7 +152,7 @@ async function readLists(finder: Finder, search: UserOrdersSearch, limit: number
 
 /** The numbers of the user's open orders, as Redis lists them by their sales. */
 async function readOpen(
-  { reservations, sales, log }: Finder,
+  { reservations, sales, saleEpochs, log }: Finder,
   { userId, saleId, untilMs }: UserOrdersSearch,
 ): Promise<{ orderNos: string[]; isWhole: boolean }> {
   const saleIds = saleId === undefined ? await sales.listUnsettled(untilMs, SALES_LOOKED_INTO + 1) : [saleId];
@@ -161,7 +161,12 @@ async function readOpen(
   const read = lists.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   const failed = lists.find((each) => each.status === 'rejected');
   if (failed) log.warn({ err: failed.reason as unknown }, 'open orders are not listed: no answer from Redis');
-  const isWhole = !failed && looked.length === saleIds.length && read.every((each) => each.isWhole);
+  const isWhole =
+    !failed &&
+    looked.length === saleIds.length &&
+    read.every((each) => each.isWhole) &&
+    // After the lists: those of a sale that is made again may not have all of its orders back.
+    !(await saleEpochs.isAnyUnsettled(looked));
   return {
     orderNos: read.flatMap(({ orderNos }) => orderNos),
     // Redis has no data of a sale that is long over, and MySQL all of its orders.

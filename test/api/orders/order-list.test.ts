@@ -246,16 +246,38 @@ describe('a sale', () => {
       expect(await list(shopper, query)).toMatchObject({ orders: [{ orderNo }], complete: true });
   });
 
-  test('of a shopper with twenty open orders may not be all, as Redis lists no more of them', async () => {
+  test('of a shopper with more than twenty open orders may not be all, as Redis lists no more of them', async () => {
     const shopper = await api.shopper();
     const sale = await openSale();
-    const orderNos = [];
-    for (let i = 0; i < 21; i += 1) orderNos.push(await shopper.buy(sale.saleId));
+    const orderNos: string[] = [];
+    for (let i = 0; i < 20; i += 1) orderNos.push(await shopper.buy(sale.saleId));
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: true });
+    orderNos.push(await shopper.buy(sale.saleId));
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: false });
+    // Nor once the list is shorter again: what went from it is not stored.
+    await api.stores.reservations.release(orderNos[20] ?? '');
     expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: false });
 
-    for (const orderNo of orderNos) await api.store(orderNo);
+    for (const orderNo of orderNos.slice(0, 20)) await api.store(orderNo);
 
-    expect(await numbersOf(shopper, `saleId=${sale.saleId}`)).toEqual(orderNos);
+    expect(await numbersOf(shopper, `saleId=${sale.saleId}`)).toEqual(orderNos.slice(0, 20));
+  });
+
+  test('may not be all while the data of its sale are made again, nor for a while afterwards', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNo = await shopper.buy(sale.saleId);
+    await api.store(orderNo);
+    const queries = [`saleId=${sale.saleId}`, await dayOf(shopper, orderNo)];
+    const set = (value: string) =>
+      api.stores.pool.query(`UPDATE sales SET ${value} WHERE sale_id = ?`, [sale.saleId]);
+
+    for (const value of ['rebuilding_since = NOW(3)', 'rebuilding_since = NULL, rebuilt_at = NOW(3)']) {
+      await set(value);
+      for (const query of queries) expect(await list(shopper, query)).toMatchObject({ complete: false });
+    }
+    await set('rebuilt_at = NOW(3) - INTERVAL 1 MINUTE');
+    for (const query of queries) expect(await list(shopper, query)).toMatchObject({ complete: true });
   });
 
   test('that there is not has no orders', async () => {
