@@ -45,9 +45,10 @@ export const IS_OVERDUE = `deadline < NOW(3)
 const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
 
 /**
- * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then the
- * longest due. Each is the caller's until `complete` or `release`, or until the claim runs out. Of the
- * others those that it is too late to begin are due no more: they are ended without a workflow.
+ * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then those of
+ * what is called off beside the longest due. Each is the caller's until `complete` or `release`, or until
+ * the claim runs out. Of the last those that it is too late to begin are due no more: they are ended without
+ * a workflow.
  * @param startsMax how many of them may be neither paid nor to be cancelled
  * @param nowMs by Redis' clock (Unix ms), which made their deadlines
  * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is
@@ -235,8 +236,12 @@ async function selectRanks(
     const left = limit - urgent.length;
     if (left > 0) urgent.push(...(await selectDue(connection, which + rank, left)));
   }
-  const startsLeft = Math.min(limit - urgent.length, startsMax);
-  return { urgent, starts: await selectStarts(connection, which + START, startsLeft, nowMs) };
+  const left = limit - urgent.length;
+  const calledOff = left > 0 ? await selectDue(connection, which + CALLED_OFF, left) : [];
+  const startsLeft = Math.min(startsMax, Math.max(left - calledOff.length, Math.floor(left / 2)));
+  const starts = await selectStarts(connection, which + START, startsLeft, nowMs);
+  // What is too much is only read: the next claim has it.
+  return { urgent: [...urgent, ...calledOff.slice(0, left - starts.length)], starts };
 }
 
 const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at', since: 'engine_since' };
@@ -247,7 +252,7 @@ const NOT_CLOSING = 'closing_reason IS NULL';
 const closingFor = (reasons: readonly string[]): string =>
   `closing_reason IN (${reasons.map((reason) => `'${reason}'`).join(', ')})`;
 const CLOSING = closingFor(CLOSING_REASONS);
-/** One somebody waits for. A sale that is called off has tens of thousands at once, and they come after. */
+/** One somebody waits for. */
 const CLOSING_ALONE = closingFor(CLOSING_REASONS.filter((reason) => reason !== 'called_off'));
 /**
  * Which orders Temporal is to learn of first. Each is a range of the index `orders_due` in its own order, so
@@ -257,8 +262,9 @@ const URGENT = [
   `payment = 'received' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`,
   `payment = 'received' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
   `payment = 'none' AND ${CLOSING_ALONE} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
-  `payment = 'none' AND closing_reason = 'called_off' AND engine_due_at <= NOW(3) ORDER BY engine_due_at`,
 ];
+/** A sale that is called off has tens of thousands at once: half of what is left is for those to start. */
+const CALLED_OFF = `payment = 'none' AND closing_reason = 'called_off' AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
 const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
 
 /** It was ended without a workflow, and Redis or a workflow that was started meanwhile may not know it. */

@@ -68,6 +68,20 @@ test('those of a sale that is called off come after all other cancels', async ()
   expect(await claim(3)).toEqual([late?.orderNo, unpaid?.orderNo, calledOff?.orderNo]);
 });
 
+test('those of a sale that is called off leave half of the room to those that are to be started', async () => {
+  const calledOff = await storeAhead(6);
+  const orderNos = calledOff.map(({ orderNo }) => orderNo);
+  await modify(stores.pool, `UPDATE orders SET closing_reason = 'called_off' WHERE order_no IN (?)`, [
+    orderNos,
+  ]);
+  const [start] = await storeAhead(1);
+
+  const first = await claim(5);
+  expect(first).toHaveLength(5);
+  expect(first).toContain(start?.orderNo);
+  expect(await claim(5)).toHaveLength(2);
+});
+
 test('two relays that claim at once never get the same order, and together get all', async () => {
   const orders = await storeAhead(60);
   const claims = await Promise.all(Array.from({ length: 6 }, () => claim(10)));
