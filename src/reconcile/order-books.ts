@@ -70,12 +70,21 @@ export async function mendProjections(deps: Stores, signal: AbortSignal): Promis
 async function projectPage(deps: Stores, page: readonly NumberedState[]): Promise<Reply[]> {
   // The last change of each order.
   const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
+  const projected = await projectTogether(deps, changes);
+  // Whoever stored it has died, or left the wish of its caller to this step.
+  for (const { change, reply } of projected)
+    if (reply === 'wished') await deps.orders.requestCancel(change.orderNo, WISH);
+  return projected.map(({ reply }) => reply);
+}
+
+interface Projected {
+  change: NumberedState;
+  reply: Reply;
+}
+
+async function projectTogether(deps: Stores, changes: readonly NumberedState[]): Promise<Projected[]> {
   try {
-    const projected = await projectChanges(deps.reservations, changes);
-    // Whoever stored it has died, or left the wish of its caller to this step.
-    for (const { change, reply } of projected)
-      if (reply === 'wished') await deps.orders.requestCancel(change.orderNo, WISH);
-    return projected.map(({ reply }) => reply);
+    return await projectChanges(deps.reservations, changes);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     // One of them, which must not keep the others behind.
@@ -83,12 +92,13 @@ async function projectPage(deps: Stores, page: readonly NumberedState[]): Promis
   }
 }
 
-async function projectOne({ reservations, log }: Stores, { orderNo, state }: NumberedState): Promise<Reply> {
+async function projectOne({ reservations, log }: Stores, change: NumberedState): Promise<Projected> {
+  const { orderNo, state } = change;
   try {
-    return await reservations.project(orderNo, state);
+    return { change, reply: await reservations.project(orderNo, state) };
   } catch (error) {
     if (!isDamaged(error)) throw error;
     log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
-    return 'damaged';
+    return { change, reply: 'damaged' };
   }
 }
