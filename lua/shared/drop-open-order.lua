@@ -1,5 +1,5 @@
--- Takes an order off the list of its user's open ones, and with the last one the mark that others went from it:
--- those are older, and have left the outbox before. Whether it was there.
+-- Takes an order off the list of its user's open ones. The mark that others went from it stays, as they may be
+-- open. Whether it was there.
 local function dropOpenOrder(openKey, userId, orderNo)
   local found = redis.pcall('HGET', openKey, userId)
   if found == orderNo then
@@ -17,9 +17,7 @@ local function dropOpenOrder(openKey, userId, orderNo)
       kept[#kept + 1] = one
     end
   end
-  if isListed and (kept[1] == nil or (kept[1] == '+' and kept[2] == nil)) then
-    redis.pcall('HDEL', openKey, userId)
-  elseif isListed then
+  if isListed then
     redis.pcall('HSET', openKey, userId, table.concat(kept, ' '))
   end
   return isListed

@@ -15,10 +15,14 @@ const PAGE_SIZE = 100;
  */
 const REFUNDS_AT_ONCE = 50;
 /**
- * Refunds of one job that the provider refuses, say because the shop's account is empty. Each is tried again
- * every ten minutes, so these cost it not one call a second. The others are asked for once it takes these.
+ * From so many refunds on that the provider refuses, and such a part of all that were asked for, it refuses
+ * all, say because the shop's account is empty. Each is tried again every ten minutes, so these cost it a
+ * call a second, or a few.
  */
 const REFUSED_MAX = 500;
+const REFUSED_PART = 1 / 20;
+/** The others are asked for so many a pass then: by them it shows when it takes them again. */
+const TRIED_AT_ONCE = 10;
 /** Several to each heartbeat timeout of the workflow. */
 const HEARTBEAT_EVERY_MS = 2_000;
 
@@ -124,16 +128,20 @@ async function askBack(
   // Counted once there is something to ask for: it reads all refunds that are under way, and most pages of a
   // later pass have nothing.
   let room: number | undefined;
+  let isRefusing = false;
   let last = after;
   let asked = 0;
   for (const { orderNo, payment, isRequested } of page) {
     if (!isRequested && payment !== 'refunded') {
       if (room === undefined) {
-        const { busy, refused } = await callingOffs.countPending(jobId);
-        // The pause until the next pass grows.
-        if (refused >= REFUSED_MAX) return { next: undefined, left: 1, isFull: false };
-        room = REFUNDS_AT_ONCE - busy;
+        const pending = await callingOffs.countPending(jobId);
+        isRefusing = pending.refused >= Math.max(REFUSED_MAX, pending.asked * REFUSED_PART);
+        room = (isRefusing ? TRIED_AT_ONCE : REFUNDS_AT_ONCE) - pending.busy;
+        if (isRefusing)
+          log.warn({ saleId, jobId, ...pending }, 'refunds are refused; few more are asked for');
       }
+      // The pass ends, as the pause until the next one grows.
+      if (room <= 0 && isRefusing) return { next: undefined, left: asked + 1, isFull: false };
       if (room <= 0 || signal.aborted)
         return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
       const { outcome, isDisputed = payment === 'disputed' } = await callingOffs.requestCalledOff(
@@ -152,6 +160,7 @@ async function askBack(
     }
     last = orderNo;
   }
+  if (isRefusing) return { next: undefined, left: asked + 1, isFull: false };
   if (page.length === PAGE_SIZE) return { next: { phase: 'paid', after: last }, left: asked, isFull: false };
   // At the end of the pass: those of earlier pages may be under way yet.
   const { unended } = await callingOffs.countPending(jobId);

@@ -107,27 +107,30 @@ function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | '
 
 /**
  * What a refund waits for. disputed: until that ends. accepted: the provider has taken it, also where it
- * refused it before, which costs nobody anything. refused: since it was requested. An operator has settled
- * it, or is to, where it keeps failing. Else it is busy.
+ * refused it before, which costs nobody anything. settled: an operator has, by hand. refused: since it was
+ * requested, or it keeps failing and an operator is to see to it. Else it is busy.
  */
-const WAITS = ['disputed', 'accepted', 'refused', 'busy'] as const;
+const WAITS = ['disputed', 'accepted', 'settled', 'refused', 'busy'] as const;
 const reversalOf = (
   kind: 'dispute' | 'refund',
 ) => `EXISTS (SELECT 1 FROM reversals v WHERE v.provider = p.provider
   AND v.provider_payment_id = p.provider_payment_id AND v.kind = '${kind}' AND v.status = 'pending')`;
+const parked = (how: string) => `EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
+  AND k.reference = p.provider_payment_id AND ${how})`;
 /** Of a refund `r` of a payment `p`. */
 const WAIT = `CASE WHEN ${reversalOf('dispute')} THEN 'disputed' WHEN ${reversalOf('refund')} THEN 'accepted'
-  WHEN p.refund_refusals > r.refusals_before OR EXISTS (SELECT 1 FROM parked k WHERE k.kind = 'refund'
-    AND k.reference = p.provider_payment_id AND (k.resolved_at IS NULL OR k.settled_by = 'operator')) THEN 'refused'
-  ELSE 'busy' END`;
+  WHEN ${parked(`k.resolved_at IS NOT NULL AND k.settled_by = 'operator'`)} THEN 'settled'
+  WHEN p.refund_refusals > r.refusals_before OR ${parked('k.resolved_at IS NULL')} THEN 'refused' ELSE 'busy' END`;
 const REQUESTED = `refunds r FORCE INDEX (refunds_of_key) STRAIGHT_JOIN payments p ON p.payment_id = r.payment_id
   WHERE r.idempotency_key = ? AND r.status = 'requested'`;
 
 const waitRow = z.object({ wait: z.enum(WAITS), refunds: z.coerce.number() });
-const givingRow = z.object({ giving: z.coerce.number() });
+const askedRow = z.object({ asked: z.coerce.number(), giving: z.coerce.number() });
 
 /** What a job has asked for and has not ended. Disputed and refused ones are listed instead. */
 export interface PendingRefunds {
+  /** In all, those that have ended too. */
+  asked: number;
   /** The payer does not have the money yet, or its units are not given back. */
   unended: number;
   /** Of those, what is worked on. */
@@ -146,24 +149,26 @@ export async function countPending(pool: Pool, jobId: string): Promise<PendingRe
   const countOf = (one: (typeof WAITS)[number]) => waits.find(({ wait }) => wait === one)?.refunds ?? 0;
   const [row] = await selectRows(
     pool,
-    givingRow,
-    `SELECT COUNT(*) AS giving FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ?
-       AND status = 'succeeded' AND NOT given_back AND items IS NOT NULL`,
+    askedRow,
+    `SELECT COUNT(*) AS asked,
+       COALESCE(SUM(status = 'succeeded' AND NOT given_back AND items IS NOT NULL), 0) AS giving
+     FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ?`,
     [key],
   );
-  const busy = countOf('busy') + (row?.giving ?? 0);
-  return { unended: countOf('accepted') + busy, busy, refused: countOf('refused') };
+  const { asked = 0, giving = 0 } = row ?? {};
+  const busy = countOf('busy') + giving;
+  return { asked, unended: countOf('accepted') + busy, busy, refused: countOf('refused') };
 }
 
 const stuckRow = z.object({ orderNo: z.string(), cause: z.enum(['disputed', 'refused']) });
 
-/** Orders whose refund was requested and does not go on: disputed, or refused by the provider. */
+/** Orders whose refund was requested and does not go on: first those that the provider refuses. */
 export function listStuck(pool: Pool, jobId: string, limit: number): Promise<z.infer<typeof stuckRow>[]> {
   return selectRows(
     pool,
     stuckRow,
     `SELECT r.order_no AS orderNo, ${WAIT} AS cause FROM ${REQUESTED}
-       AND ${WAIT} IN ('disputed', 'refused') ORDER BY r.order_no LIMIT ?`,
+       AND ${WAIT} IN ('disputed', 'refused') ORDER BY cause = 'disputed', r.order_no LIMIT ?`,
     [keyOf({ jobId }), limit],
   );
 }

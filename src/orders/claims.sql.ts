@@ -49,7 +49,7 @@ const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
  * what is called off beside the longest due. Each is the caller's until `complete` or `release`, or until
  * the claim runs out. Of the last those that it is too late to begin are due no more: they are ended without
  * a workflow.
- * @param startsMax how many of them may be neither paid nor to be cancelled
+ * @param startsMax how many of the last
  * @param nowMs by Redis' clock (Unix ms), which made their deadlines
  * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is
  *   due, or it would be each probe, and keep away all that is behind its rank
@@ -236,9 +236,11 @@ async function selectRanks(
     const left = limit - urgent.length;
     if (left > 0) urgent.push(...(await selectDue(connection, which + rank, left)));
   }
-  const left = limit - urgent.length;
+  const left = Math.min(limit - urgent.length, startsMax);
   const calledOff = left > 0 ? await selectDue(connection, which + CALLED_OFF, left) : [];
-  const startsLeft = Math.min(startsMax, Math.max(left - calledOff.length, Math.floor(left / 2)));
+  // Of an odd number either half has the more by chance: of one, each in its turn.
+  const half = Math.floor(left / 2 + Math.random());
+  const startsLeft = Math.max(left - calledOff.length, half);
   const starts = await selectStarts(connection, which + START, startsLeft, nowMs);
   // What is too much is only read: the next claim has it.
   return { urgent: [...urgent, ...calledOff.slice(0, left - starts.length)], starts };
@@ -263,7 +265,7 @@ const URGENT = [
   `payment = 'received' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
   `payment = 'none' AND ${CLOSING_ALONE} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
 ];
-/** A sale that is called off has tens of thousands at once: half of what is left is for those to start. */
+/** A sale that is called off has tens of thousands at once, and nobody waits: they share with starts. */
 const CALLED_OFF = `payment = 'none' AND closing_reason = 'called_off' AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
 const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
 

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '../limits.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import { changesChannelOf, epochOf, orderKeys, saleKeys, shardOf } from '../redis/keys.ts';
-import { acknowledge } from '../redis/outbox.ts';
+import { acknowledge, lookAtOutbox } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
 import { type ClosingReason, holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
@@ -403,6 +403,11 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
       const text = typeof list === 'string' ? list : '';
       const isWhole = epoch !== undefined && orders[0] !== false && !text.startsWith('+');
       return { orderNos: toOrderNos(text), isWhole };
+    },
+
+    /** When the order was accepted that waits longest beside this user's (Unix ms); undefined: none waits. */
+    async readOldestWaitingMs(saleId: string, userId: string): Promise<number | undefined> {
+      return (await lookAtOutbox(redis, { saleId, shard: shardOf(userId) }))?.oldestAtMs;
     },
 
     /**

@@ -88,16 +88,29 @@ export async function listWatched(pool: Pool): Promise<WatchedSale[]> {
   return rows.map((row) => ({ saleId: row.sale_id, epoch: row.epoch, isRebuilding: row.rebuilding }));
 }
 
-/** Whether the data of one of these sales are made again, or a relay may bring an order of before back. */
-export async function isAnyUnsettled(pool: Pool, saleIds: readonly string[]): Promise<boolean> {
-  if (saleIds.length === 0) return false;
-  const rows = await selectRows(
+const rebuiltRow = z.object({
+  saleId: z.string(),
+  /** Unix ms by MySQL's clock; null: not yet. */
+  rebuiltAtMs: z
+    .date()
+    .transform((date) => date.getTime())
+    .nullable(),
+  isSettled: z.coerce.boolean(),
+});
+
+/** Those of these sales whose data in Redis are made again, or were at any time. */
+export async function listRebuilt(
+  pool: Pool,
+  saleIds: readonly string[],
+): Promise<z.infer<typeof rebuiltRow>[]> {
+  if (saleIds.length === 0) return [];
+  return selectRows(
     pool,
-    z.object({ sale_id: z.string() }),
-    `SELECT sale_id FROM sales WHERE sale_id IN (?) AND NOT (${IS_SETTLED}) LIMIT 1`,
-    [saleIds, LOST_AFTER_MS],
+    rebuiltRow,
+    `SELECT sale_id AS saleId, rebuilt_at AS rebuiltAtMs, ${IS_SETTLED} AS isSettled FROM sales
+     WHERE sale_id IN (?) AND (rebuilding_since IS NOT NULL OR rebuilt_at IS NOT NULL)`,
+    [LOST_AFTER_MS, saleIds],
   );
-  return rows.length > 0;
 }
 
 /** The sale's present epoch; undefined when there is no such sale. */

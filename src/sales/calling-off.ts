@@ -55,15 +55,17 @@ export async function reportOf({ callingOffs }: Stores, job: CallOffJob): Promis
     const { orders, amount } = refunds.find((row) => row.status === status) ?? { orders: 0, amount: 0 };
     return { orders, amount };
   };
-  // Stuck ones may end by themselves, so they never crowd out those that take a hand.
   const isNoted = new Set(noted.map(({ orderNo }) => orderNo));
   const exceptions = [...noted, ...stuck.filter(({ orderNo }) => !isNoted.has(orderNo))];
+  // The end of a dispute decides, so these never crowd out those that take a hand.
+  const byHand = exceptions.filter(({ cause }) => cause !== 'disputed');
+  const disputed = exceptions.filter(({ cause }) => cause === 'disputed');
   return {
     job,
     ...unpaid,
     requested: sumOf('requested'),
     refunded: sumOf('succeeded'),
     withdrawn: sumOf('failed'),
-    exceptions: exceptions.slice(0, NAMED_MAX),
+    exceptions: [...byHand, ...disputed].slice(0, NAMED_MAX),
   };
 }

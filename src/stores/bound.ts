@@ -109,7 +109,7 @@ export function mysqlStores(pool: Pool) {
     saleEpochs: {
       listWatched: bindOne(pool, rebuilds.listWatched),
       readLife: bindOne(pool, rebuilds.readLife),
-      isAnyUnsettled: bindOne(pool, rebuilds.isAnyUnsettled),
+      listRebuilt: bindOne(pool, rebuilds.listRebuilt),
       withLock: bindOne(pool, rebuilds.withLock),
       // These run on the connection of the lock.
       announce: rebuilds.announce,

@@ -165,7 +165,7 @@ export interface StarterDeps extends Stores {
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...follow }: StarterDeps) {
   const readStartRoom = gate.roomForStarts();
-  /** Orders waited to be started when there was room for starts last. */
+  /** Orders waited that yield to others when there was room for them last. */
   let hasBacklog = true;
 
   /** @returns how many were started or signalled; the claims of all are ended */
@@ -207,7 +207,7 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
     const startsMax = nowMs === undefined ? 0 : Math.min(startRoom, CLAIM_MAX);
     const limit = Math.min(room, CLAIM_MAX);
     const claimed = await orderClaims.take(limit, startsMax, nowMs, gate.isProbing());
-    if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isStart);
+    if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isPatient);
     const isYielding = hasBacklog && startRoom === 0 && !isBurst;
     if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;
     return (await startOrSignalAll(claimed)) < claimed.length ? FULL_PAUSE_MS : 0;
@@ -215,7 +215,9 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
-const isStart = ({ state }: StoredOrder): boolean => state.payment === 'none' && state.reason === null;
+/** It has its place behind those that somebody waits for. */
+const isPatient = ({ state: { payment, reason } }: StoredOrder): boolean =>
+  payment === 'none' && (reason === null || reason === 'called_off');
 
 /** As operators see it in spans and lines. */
 function stepOf({ state }: StoredOrder): string {

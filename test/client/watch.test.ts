@@ -60,6 +60,23 @@ test('where there is no room for a stream, polls follow the order to its end', a
   ]);
 });
 
+test('polls name an order as its answer did, and tell of its end though the version is the same', async () => {
+  const stored = { version: 1, status: 'awaiting_payment', closing: false };
+  const { url, seen } = await scriptService(
+    reply(429, { code: 'too_many_watchers' }),
+    reply(200, buildOrder({ closing: false }), { ETag: '"0"' }),
+    reply(200, buildOrder({ closing: true }), { ETag: '"0-shopper_request"' }),
+    reply(200, buildOrder(stored), { ETag: '"1"' }),
+    reply(200, buildOrder({ ...stored, status: 'failed' }), { ETag: '"1-lost_before_stored"' }),
+  );
+  expect(await versionsOf(createClient({ url }).watch('demo-0-1-A'))).toEqual([0, 0, 1, 1]);
+  expect(seen.slice(2).map(({ headers }) => headers['if-none-match'])).toEqual([
+    '"0"',
+    '"0-shopper_request"',
+    '"1"',
+  ]);
+});
+
 test('a stream that is refused for good is not asked for again', async () => {
   const { url, seen } = await scriptService(reply(404, { code: 'order_not_found' }));
   await expect(versionsOf(createClient({ url }).watch('demo-0-1-A'))).rejects.toMatchObject({

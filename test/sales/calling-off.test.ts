@@ -467,7 +467,12 @@ test('of refunds under way those count that are neither refused nor disputed; ac
     { ...reversal, kind: 'refund', providerReversalId: 'r', providerPaymentId: await of(accepted) },
   ]);
 
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 2, busy: 1, refused: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({
+    asked: 4,
+    unended: 2,
+    busy: 1,
+    refused: 1,
+  });
   const { exceptions, requested } = await reportOf(stores, job);
   expect(requested).toEqual({ orders: 4, amount: 4 * 4_900 });
   expect(exceptions.toSorted((a, b) => (a.cause < b.cause ? -1 : 1))).toEqual([
@@ -484,10 +489,20 @@ test('a refusal of an earlier refund makes the one of a job no refused one', asy
   const job = await callOff(saleId);
   await ask(order, job);
 
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 1, busy: 1, refused: 0 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({
+    asked: 1,
+    unended: 1,
+    busy: 1,
+    refused: 0,
+  });
   expect((await reportOf(stores, job)).exceptions).toEqual([]);
   await stores.refunds.recordRefusal(payment);
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({
+    asked: 1,
+    unended: 0,
+    busy: 0,
+    refused: 1,
+  });
   expect((await reportOf(stores, job)).exceptions).toMatchObject([{ cause: 'refused' }]);
 });
 
@@ -498,33 +513,56 @@ test('a refund that an operator has settled by hand takes no place and keeps no 
   await ask(order, job);
   const { paymentId, providerPaymentId } = await paymentOf(order);
   await stores.refunds.park(paymentId, 'no answer', { cause: 'step_failing', step: 'refundPayment' });
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({
+    asked: 1,
+    unended: 0,
+    busy: 0,
+    refused: 1,
+  });
 
   const parked = await stores.parkedWork.list({ kind: 'refund', limit: 1_000 });
   const entry = parked.find(({ reference }) => reference === providerPaymentId);
   await stores.parkedWork.resolve(entry?.parkedId ?? 0, BY);
 
-  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({ unended: 0, busy: 0, refused: 1 });
+  expect(await stores.callingOffs.countPending(job.jobId)).toEqual({
+    asked: 1,
+    unended: 0,
+    busy: 0,
+    refused: 0,
+  });
+  expect((await reportOf(stores, job)).exceptions).toEqual([]);
 });
 
-test('while many refunds are refused no more are asked for, and the pass ends with something left', async () => {
+test('while many refunds are refused a pass tries ten more, and ends with something left', async () => {
   const saleId = await openSale();
-  const order = await paidOrder(saleId);
+  const orders: Order[] = [];
+  for (let i = 0; i < 5; i += 1) orders.push(await paidOrder(saleId));
   const job = await callOff(saleId);
-  let refused = 500;
-  const countPending = async () => ({ ...(await stores.callingOffs.countPending(job.jobId)), refused });
+  // As if others of this job were, too.
+  const others = { asked: 9_000, busy: 6, refused: 500 };
+  const countPending = async () => {
+    const { asked, unended, busy, refused } = await stores.callingOffs.countPending(job.jobId);
+    return {
+      asked: asked + others.asked,
+      unended,
+      busy: busy + others.busy,
+      refused: refused + others.refused,
+    };
+  };
   const callingOffs = { ...stores.callingOffs, countPending };
   const { callOffPage } = createCallOffActivities({ ...stores, callingOffs });
   const cursor = { phase: 'paid', after: '' } as const;
   const pass = (): Promise<CallOffPage> =>
     new MockActivityEnvironment().run(callOffPage, { jobId: job.jobId, cursor });
 
+  expect(await pass()).toEqual({ next: undefined, left: 5, isFull: false });
   expect(await pass()).toEqual({ next: undefined, left: 1, isFull: false });
-  expect(await refundsOf(order)).toEqual([]);
+  expect((await Promise.all(orders.map(refundsOf))).flat()).toHaveLength(4);
 
-  refused = 499;
-  expect(await pass()).toEqual({ next: undefined, left: 2, isFull: false });
-  expect(await refundsOf(order)).toMatchObject([{ status: 'requested' }]);
+  // So few of so many are refused each for itself.
+  others.asked = 10_001;
+  expect(await pass()).toEqual({ next: undefined, left: 6, isFull: false });
+  expect((await Promise.all(orders.map(refundsOf))).flat()).toHaveLength(5);
 });
 
 test('a called-off SKU stays so through a change of the sale, and a rebuild', async () => {

@@ -150,6 +150,26 @@ test('while money is at work, others wait to be started, but for one now and the
   expect(calls.toSorted()).toEqual(waiting.map((orderNo) => `start ${orderNo}`).toSorted());
 });
 
+test('orders of what is called off take no more of the engine than starts, and both go on', async () => {
+  const { stores, calls, pass, storeAhead } = await openStarter();
+  const calledOff = await Promise.all(Array.from({ length: 7 }, () => storeAhead()));
+  const sql = `UPDATE orders SET closing_reason = 'called_off' WHERE order_no IN (?)`;
+  await stores.pool.query(sql, [calledOff]);
+  const waiting = await Promise.all(Array.from({ length: 3 }, () => storeAhead()));
+
+  await pass();
+  // As many as starts may be at work at once; none ends in this test.
+  expect(calls).toHaveLength(4);
+  for (let passes = 0; passes < 5; passes += 1) {
+    await stores.budget.release([...calledOff, ...waiting]);
+    await pass();
+  }
+
+  const all = [...calledOff.map((one) => `cancel ${one}`), ...waiting.map((one) => `start ${one}`)];
+  expect(calls.toSorted()).toEqual(all.toSorted());
+  expect(calls.slice(0, 4).filter((call) => call.startsWith('start'))).toHaveLength(2);
+});
+
 test('a worker that has just begun signals the money that waits before it starts others, one at a time', async () => {
   const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
     { ENGINE_BUDGET: 2 },

@@ -70,14 +70,14 @@ export function createClient(options: ClientOptions) {
     ...(signal && { signal }),
   });
 
-  /** Undefined: it is still the version that is known. */
+  /** Undefined: it is still as the tag names it. */
   async function look(
     orderNo: string,
-    known: Order | undefined,
+    tag: string | undefined,
     waitSeconds: number,
     signalled: Signalled,
     triesMax = client.triesMax,
-  ): Promise<Order | undefined> {
+  ): Promise<{ order: Order; tag: string } | undefined> {
     // A service that knows no waits answers at once.
     const query: object = waitSeconds > 0 ? { wait: waitSeconds } : {};
     const answer = await calls.getOrder(
@@ -86,11 +86,13 @@ export function createClient(options: ClientOptions) {
       withClient(signalled, {
         client: { ...client, triesMax },
         timeoutMs: client.timeoutMs + waitSeconds * 1_000,
-        ...(known && { headers: { 'If-None-Match': `"${known.version}"` } }),
+        ...(tag !== undefined && { headers: { 'If-None-Match': tag } }),
       }),
     );
     const { status }: { status: number } = answer;
-    return status === 304 ? undefined : answer.data;
+    if (status === 304) return undefined;
+    const { data: order, headers } = answer;
+    return { order, tag: headers.get('etag') ?? tagOf(order) };
   }
 
   /** The order after each change, by long polls; by plain ones while the service has no room for them. */
@@ -99,18 +101,23 @@ export function createClient(options: ClientOptions) {
     known: Order | undefined,
     signalled: Signalled,
   ): AsyncGenerator<Order> {
-    for (let order = known, waitSeconds = order ? WAIT_SECONDS : 0; ;) {
+    let order = known;
+    let tag = known && tagOf(known);
+    for (let waitSeconds = order ? WAIT_SECONDS : 0; ;) {
       const askedAtMs = Date.now();
-      let changed: Order | undefined;
+      let changed: Awaited<ReturnType<typeof look>>;
       try {
-        changed = await look(orderNo, order, waitSeconds, signalled, waitSeconds > 0 ? 1 : client.triesMax);
+        changed = await look(orderNo, tag, waitSeconds, signalled, waitSeconds > 0 ? 1 : client.triesMax);
         waitSeconds = WAIT_SECONDS;
       } catch (error) {
         if (waitSeconds === 0 || !(error instanceof HoldfastError) || isForGood(error)) throw error;
         waitSeconds = 0;
       }
-      const isNewer = changed !== undefined && changed.version > (order?.version ?? -1);
-      if (changed) yield (order = changed);
+      const isNewer = changed !== undefined && changed.order.version > (order?.version ?? -1);
+      if (changed) {
+        ({ order, tag } = changed);
+        yield order;
+      }
       // Not at once again where nothing was waited for.
       if (!isNewer && Date.now() - askedAtMs < 1_000)
         await pause(order?.pollAfterMs ?? LOOK_MS, signalled.signal);
@@ -127,7 +134,7 @@ export function createClient(options: ClientOptions) {
         const source = hasStreams ? stream(orderNo, known, signalled) : poll(orderNo, known, signalled);
         for await (const order of source) {
           failures = 0;
-          if (known && order.version <= known.version) continue;
+          if (known && !isNews(order, known)) continue;
           known = order;
           yield order;
           if (isFinal(order)) return;
@@ -196,9 +203,9 @@ export function createClient(options: ClientOptions) {
 
     /** The order as it is now. */
     async order(orderNo: string, signalled: Signalled = {}): Promise<Order> {
-      const order = await look(orderNo, undefined, 0, signalled);
-      if (!order) throw new TypeError('304 to a call that named no version');
-      return order;
+      const found = await look(orderNo, undefined, 0, signalled);
+      if (!found) throw new TypeError('304 to a call that named no version');
+      return found.order;
     },
 
     /** The caller's own orders, as they are now. `next` of a page is `after` of the next one. */
@@ -247,6 +254,17 @@ export function createClient(options: ClientOptions) {
       return (await calls.createTicket(saleId, { payload }, withClient(signalled, more))).data;
     },
   };
+}
+
+/** Of one version that is not stored yet, or is lost, more may be known than before. */
+function isNews(order: Order, known: Order): boolean {
+  if (order.version !== known.version) return order.version > known.version;
+  return order.status !== known.status || order.closing !== known.closing;
+}
+
+/** As the service names most states. */
+function tagOf({ version }: Order): string {
+  return `"${version}"`;
 }
 
 /** Nothing more is to come but of its money. */

@@ -385,7 +385,7 @@ export function createWorkflowQueries(
 }
 
 /** An order number has the time of the process that made it; the clocks of servers differ by far less. */
-const CLOCKS_DIFFER_MAX_MS = 5 * 60_000;
+export const CLOCKS_DIFFER_MAX_MS = 5 * 60_000;
 /** Losses of one user that are counted. A shopper has an order or two; more are made up. */
 const COUNTED_OF_USER_MAX = 5;
 /** Users whose losses are remembered, the latest; a loss catches far fewer in a process. */

@@ -10,7 +10,7 @@ import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { parseInput, requestIdOf, unavailable } from '../http/problem.ts';
 import { type OpenOrderReply, orderReply } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import { type Asker, findOrders, type Finder, viewOrder } from './find-order.ts';
+import { type Asker, CLOCKS_DIFFER_MAX_MS, findOrders, type Finder, viewOrder } from './find-order.ts';
 
 /** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
 export const MAX_ORDERS_LISTED = 100;
@@ -150,11 +150,35 @@ async function readLists(finder: Finder, search: UserOrdersSearch, limit: number
   }
 }
 
+/**
+ * The data of a sale that are made again have the open orders that MySQL knows. The others come back with
+ * their entries of the outbox.
+ */
+async function hasAllBack(
+  { reservations, saleEpochs, log }: Finder,
+  saleIds: readonly string[],
+  userId: string,
+): Promise<boolean> {
+  const rebuilt = await saleEpochs.listRebuilt(saleIds);
+  if (!rebuilt.every(({ isSettled }) => isSettled)) return false;
+  try {
+    const waiting = rebuilt.map(async ({ saleId, rebuiltAtMs }) => {
+      const oldestMs = await reservations.readOldestWaitingMs(saleId, userId);
+      return oldestMs === undefined || oldestMs > (rebuiltAtMs ?? 0) + CLOCKS_DIFFER_MAX_MS;
+    });
+    return (await Promise.all(waiting)).every(Boolean);
+  } catch (error) {
+    log.warn({ err: error }, 'open orders may not be listed: no answer from Redis');
+    return false;
+  }
+}
+
 /** The numbers of the user's open orders, as Redis lists them by their sales. */
 async function readOpen(
-  { reservations, sales, saleEpochs, log }: Finder,
+  finder: Finder,
   { userId, saleId, untilMs }: UserOrdersSearch,
 ): Promise<{ orderNos: string[]; isWhole: boolean }> {
+  const { reservations, sales, log } = finder;
   const saleIds = saleId === undefined ? await sales.listUnsettled(untilMs, SALES_LOOKED_INTO + 1) : [saleId];
   const looked = saleIds.slice(0, SALES_LOOKED_INTO);
   const lists = await Promise.allSettled(looked.map((each) => reservations.readOpenOrders(each, userId)));
@@ -165,8 +189,8 @@ async function readOpen(
     !failed &&
     looked.length === saleIds.length &&
     read.every((each) => each.isWhole) &&
-    // After the lists: those of a sale that is made again may not have all of its orders back.
-    !(await saleEpochs.isAnyUnsettled(looked));
+    // After the lists: what comes back later is missing in them.
+    (await hasAllBack(finder, looked, userId));
   return {
     orderNos: read.flatMap(({ orderNos }) => orderNos),
     // Redis has no data of a sale that is long over, and MySQL all of its orders.

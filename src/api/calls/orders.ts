@@ -370,16 +370,20 @@ async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder):
 }
 
 /**
- * The version, as MySQL assigns one to each state. With the reason where it has not: of an order that waits
- * to be stored with the wish to cancel it, and of one that is lost.
+ * MySQL assigns a version to each state, but for that of an order that waits to be stored with the wish to
+ * cancel it, and of one that is lost: these have the version of another state.
  */
-function tagOf({ version, reason }: OrderState): string {
-  const isAssigned = reason === null || (version > 0 && reason !== 'lost_before_stored');
-  return isAssigned ? `"${version}"` : `"${version}-${reason}"`;
+export function isAssigned({ version, reason }: OrderState): boolean {
+  return reason === null || (version > 0 && reason !== 'lost_before_stored');
+}
+
+/** The version; with the reason where it is that of another state. */
+export function tagOf(state: OrderState): string {
+  return isAssigned(state) ? `"${state.version}"` : `"${state.version}-${state.reason}"`;
 }
 
 /** The versions that the caller has seen, by the tags that it names. */
-export function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
+function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
     const version = /^(?:W\/)?"(\d{1,9})(?:-\w+)?"$/.exec(tag.trim())?.[1];

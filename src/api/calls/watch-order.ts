@@ -8,16 +8,17 @@ import type { CallContext, ShopCalls } from '../http/entry.ts';
 import type { Lane } from '../http/http-server.ts';
 import { orderNotFound, parseInput, requestIdOf } from '../http/problem.ts';
 import { noBody, orderReply } from '../http/replies.ts';
-import { wholeNumber } from '../http/request.ts';
+import { isKnown, wholeNumber } from '../http/request.ts';
 import type { WatchEnd, Watchers } from '../watchers.ts';
 import { findOrder, sourcedOrderReply, viewOrder, type FoundOrder } from './find-order.ts';
 import {
   answerOrder,
   getOrder,
+  isAssigned,
   knownVersionOf,
-  knownVersionsOf,
   type Shop,
   statusOptions,
+  tagOf,
 } from './orders.ts';
 
 /** A long poll waits at most so long: below what proxies commonly cut off (30 s). */
@@ -99,13 +100,13 @@ async function pollOrder(shop: WatchShop, ctx: CallContext, next: () => Promise<
 }
 
 /**
- * With a version in If-None-Match while it is the present one; without, unless the status is final. `*` names
- * no version, and would be answered with 304 whatever came.
+ * With a tag in If-None-Match while it is the present one; without, unless the status is final. `*` names
+ * none, and would be answered with 304 whatever came.
  */
 function isAwaited(ctx: CallContext, { state }: FoundOrder): boolean {
   const known = ctx.get('If-None-Match').trim();
   if (known === '*') return false;
-  return known === '' ? !isFinal(state.status) : knownVersionsOf(ctx).includes(state.version);
+  return known === '' ? !isFinal(state.status) : isKnown(tagOf(state), known);
 }
 
 /** GET /v1/orders/:orderNo/events: the order, and again after each change until its status is final. */
@@ -118,16 +119,17 @@ async function streamOrder(shop: WatchShop, ctx: CallContext): Promise<void> {
   const watch = shop.watchers.enter('stream', orderNoOf(ctx), callerOf(ctx), stream);
   onGone(ctx, watch.leave);
   const { order, state } = await lookUp(shop, ctx, Math.max(0, knownVersion));
+  const isNews = state.version > knownVersion || !isAssigned(state);
   if (ctx.method === 'HEAD') {
     ctx.status = 200;
     ctx.set('Content-Type', EVENT_STREAM);
-  } else if (isFinal(state.status) && state.version <= knownVersion) {
+  } else if (isFinal(state.status) && !isNews) {
     // By it a client knows that nothing follows, and does not come back.
     ctx.status = 204;
   } else {
     // From here on the answer is the stream's.
     ctx.respond = false;
-    stream.open(state.version > knownVersion ? { order, state } : undefined);
+    stream.open(isNews ? { order, state } : undefined);
     watch.begin(state.version);
   }
 }

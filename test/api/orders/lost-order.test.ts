@@ -4,8 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/orders/order.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
+import { openEvents } from '../../support/event-stream.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
-import { orderOf, problemOf, refusalOf } from '../../support/shopper.ts';
+import { orderOf, problemOf, refusalOf, send } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openEngineAway } from '../../support/workflows/engines.ts';
@@ -82,6 +83,15 @@ test('an order that was lost before it was stored is answered as failed, and cou
   const reply = await shopper.getOrder(orderNo);
   expect(orderOf(reply)).toMatchObject({ ...lost, currency: 'EUR', pollAfterMs: null, closing: false });
   expect(reply.headers.get('etag')).toBe('"1-lost_before_stored"');
+  // Also to whom knows it as stored: MySQL may have had it, and lost it with its last commits.
+  const headers = { authorization: shopper.authorization, 'if-none-match': '"1"' };
+  const polled = await send(`${api.url}/v1/orders/${orderNo}?wait=25`, 'GET', { headers });
+  expect(orderOf(polled)).toMatchObject(lost);
+  const stream = await openEvents(api.url, orderNo, {
+    authorization: shopper.authorization,
+    'last-event-id': '1',
+  });
+  expect(await stream.next()).toMatchObject(lost);
   expect(orderOf(await shopper.cancel(orderNo))).toMatchObject(lost);
   const refused = await shopper.pay(orderNo);
   expect(refusalOf(refused)).toBe('409 not_payable');

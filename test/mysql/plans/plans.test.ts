@@ -502,12 +502,12 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await cursors.save('walk', undefined);
     },
   ],
-  'saleEpochs: listWatched, readLife, isAnyUnsettled': [
+  'saleEpochs: listWatched, readLife, listRebuilt': [
     ONE,
     async ({ saleEpochs }) => {
       await saleEpochs.listWatched();
       await saleEpochs.readLife(orderOf('paid').saleId);
-      await saleEpochs.isAnyUnsettled([orderOf('paid').saleId]);
+      await saleEpochs.listRebuilt([orderOf('paid').saleId]);
     },
   ],
   'callingOffs: a page of open orders, one of paid ones, and what is under way': [
