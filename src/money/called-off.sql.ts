@@ -107,8 +107,8 @@ function wishOf(own: OwnPayment, { sku, restock }: RefundingJob): RefundWish | '
 
 /**
  * What a refund waits for. disputed: until that ends. accepted: the provider has taken it, also where it
- * refused it before, which costs nobody anything. settled: an operator has, by hand. refused: since it was
- * requested, or it keeps failing and an operator is to see to it. Else it is busy.
+ * refused it before, which costs nobody anything. settled: an operator has, by hand, and not one of before.
+ * refused: since it was requested, or it keeps failing and an operator is to see to it. Else it is busy.
  */
 const WAITS = ['disputed', 'accepted', 'settled', 'refused', 'busy'] as const;
 const reversalOf = (
@@ -119,7 +119,7 @@ const parked = (how: string) => `EXISTS (SELECT 1 FROM parked k WHERE k.kind = '
   AND k.reference = p.provider_payment_id AND ${how})`;
 /** Of a refund `r` of a payment `p`. */
 const WAIT = `CASE WHEN ${reversalOf('dispute')} THEN 'disputed' WHEN ${reversalOf('refund')} THEN 'accepted'
-  WHEN ${parked(`k.resolved_at IS NOT NULL AND k.settled_by = 'operator'`)} THEN 'settled'
+  WHEN ${parked(`k.resolved_at >= r.created_at AND k.settled_by = 'operator'`)} THEN 'settled'
   WHEN p.refund_refusals > r.refusals_before OR ${parked('k.resolved_at IS NULL')} THEN 'refused' ELSE 'busy' END`;
 const REQUESTED = `refunds r FORCE INDEX (refunds_of_key) STRAIGHT_JOIN payments p ON p.payment_id = r.payment_id
   WHERE r.idempotency_key = ? AND r.status = 'requested'`;

@@ -531,6 +531,11 @@ test('a refund that an operator has settled by hand takes no place and keeps no 
     refused: 0,
   });
   expect((await reportOf(stores, job)).exceptions).toEqual([]);
+
+  // By this nothing is known of a refund that is requested later.
+  const sql = 'UPDATE parked SET resolved_at = NOW(3) - INTERVAL 1 DAY WHERE reference = ?';
+  await modify(stores.pool, sql, [providerPaymentId]);
+  expect(await stores.callingOffs.countPending(job.jobId)).toMatchObject({ unended: 1, busy: 1 });
 });
 
 test('while many refunds are refused a pass tries ten more, and ends with something left', async () => {
