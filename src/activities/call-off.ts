@@ -140,8 +140,7 @@ async function askBack(
         if (isRefusing)
           log.warn({ saleId, jobId, ...pending }, 'refunds are refused; few more are asked for');
       }
-      // The pass ends, as the pause until the next one grows.
-      if (room <= 0 && isRefusing) return { next: undefined, left: asked + 1, isFull: false };
+      if (room <= 0 && isRefusing) break;
       if (room <= 0 || signal.aborted)
         return { next: { phase: 'paid', after: last }, left: asked, isFull: true };
       const { outcome, isDisputed = payment === 'disputed' } = await callingOffs.requestCalledOff(
@@ -160,6 +159,7 @@ async function askBack(
     }
     last = orderNo;
   }
+  // The pass ends, as the pause until the next one grows.
   if (isRefusing) return { next: undefined, left: asked + 1, isFull: false };
   if (page.length === PAGE_SIZE) return { next: { phase: 'paid', after: last }, left: asked, isFull: false };
   // At the end of the pass: those of earlier pages may be under way yet.

@@ -71,6 +71,21 @@ async function mendOrders(
   report.looked += page.length;
 }
 
+/** @param mend one page. @returns how many of it have their work begun again */
+async function mendPages<P, T extends P>(
+  walk: Walk<P, T>,
+  { cursors }: Stores,
+  signal: AbortSignal,
+  mend: (page: readonly T[]) => Promise<number>,
+): Promise<StepReport> {
+  const report = { looked: 0, repaired: 0, parked: 0 };
+  for await (const page of walkPages(walk, cursors, signal)) {
+    report.looked += page.length;
+    report.repaired += await mend(page);
+  }
+  return report;
+}
+
 // Walks the payments that are to go back, and makes those due whose refund workflow runs no more. One that
 // runs is left alone, for a refund may take weeks.
 
@@ -79,18 +94,14 @@ interface RefundStepDeps extends Stores {
 }
 
 export async function mendOpenRefunds(deps: RefundStepDeps, signal: AbortSignal): Promise<StepReport> {
-  const { refundClaims, cursors, log } = deps;
+  const { refundClaims, log } = deps;
   const walk: Walk<Pick<OpenRefund, 'paymentId'>, OpenRefund> = {
     name: 'open-refunds',
     list: refundClaims.listOpen,
     format: ({ paymentId }) => String(paymentId),
     parse: (cursor) => (/^\d+$/.test(cursor) ? { paymentId: Number(cursor) } : undefined),
   };
-  const report = { looked: 0, repaired: 0, parked: 0 };
-  for await (const page of walkPages(walk, cursors, signal)) {
-    report.looked += page.length;
-    report.repaired += await mendRefunds(deps, page);
-  }
+  const report = await mendPages(walk, deps, signal, (page) => mendRefunds(deps, page));
   if (report.repaired > 0) log.warn(report, 'refunds had no workflow; they get one again');
   return report;
 }
@@ -117,18 +128,14 @@ interface Listed {
 }
 
 export async function mendGiveBacks(deps: RefundStepDeps, signal: AbortSignal): Promise<StepReport> {
-  const { returnedUnits, cursors, log } = deps;
+  const { returnedUnits, log } = deps;
   const walk: Walk<Pick<Listed, 'refundId'>, Listed> = {
     name: 'give-backs',
     list: returnedUnits.list,
     format: ({ refundId }) => String(refundId),
     parse: (cursor) => (/^\d+$/.test(cursor) ? { refundId: Number(cursor) } : undefined),
   };
-  const report = { looked: 0, repaired: 0, parked: 0 };
-  for await (const page of walkPages(walk, cursors, signal)) {
-    report.looked += page.length;
-    report.repaired += await mendReturns(deps, page);
-  }
+  const report = await mendPages(walk, deps, signal, (page) => mendReturns(deps, page));
   if (report.repaired > 0) log.warn(report, 'refunds had given nothing back; they get a workflow again');
   return report;
 }
@@ -184,18 +191,14 @@ export interface CallOffStepDeps extends Stores {
 }
 
 export async function mendCallingOffs(deps: CallOffStepDeps, signal: AbortSignal): Promise<StepReport> {
-  const { callingOffs, cursors, log } = deps;
+  const { callingOffs, log } = deps;
   const walk: Walk<Pick<CallOffJob, 'jobId'>, CallOffJob> = {
     name: 'callings-off',
     list: callingOffs.listOpenJobs,
     format: ({ jobId }) => jobId,
     parse: (jobId) => ({ jobId }),
   };
-  const report = { looked: 0, repaired: 0, parked: 0 };
-  for await (const page of walkPages(walk, cursors, signal)) {
-    report.looked += page.length;
-    report.repaired += await mendJobs(deps, page);
-  }
+  const report = await mendPages(walk, deps, signal, (page) => mendJobs(deps, page));
   if (report.repaired > 0) log.warn(report, 'callings-off had no workflow; they get one again');
   return report;
 }

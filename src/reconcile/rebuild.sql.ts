@@ -74,6 +74,7 @@ export interface RebuildLock {
   run: <T>(work: (connection: PoolConnection) => Promise<T>) => Promise<T>;
 }
 
+/** See `SaleEpoch.isSettled`. Its value is `LOST_AFTER_MS`. */
 const IS_SETTLED =
   'rebuilding_since IS NULL AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE)';
 
@@ -166,12 +167,8 @@ export async function withLock<T>(
 /** Epochs that are left out where it is not known how many there were: more than a sale is rebuilt. */
 const LEFT_OUT_EPOCHS = 1_000;
 
-/**
- * From then on orders of earlier epochs are told as lost. The condition is that of `settled` above; its value
- * is `LOST_AFTER_MS`.
- */
-const UNDECIDED_FROM = `IF(rebuilding_since IS NULL
-  AND COALESCE(rebuilt_at < NOW(3) - INTERVAL ? * 1000 MICROSECOND, TRUE), epoch, undecided_from)`;
+/** From then on orders of earlier epochs are told as lost. */
+const UNDECIDED_FROM = `IF(${IS_SETTLED}, epoch, undecided_from)`;
 
 /**
  * MySQL may have lost commits, and Redis does not have the sales: epochs that are not known here may have

@@ -58,14 +58,13 @@ export async function reportOf({ callingOffs }: Stores, job: CallOffJob): Promis
   const isNoted = new Set(noted.map(({ orderNo }) => orderNo));
   const exceptions = [...noted, ...stuck.filter(({ orderNo }) => !isNoted.has(orderNo))];
   // The end of a dispute decides, so these never crowd out those that take a hand.
-  const byHand = exceptions.filter(({ cause }) => cause !== 'disputed');
-  const disputed = exceptions.filter(({ cause }) => cause === 'disputed');
+  const isDisputed = ({ cause }: CallOffException) => Number(cause === 'disputed');
   return {
     job,
     ...unpaid,
     requested: sumOf('requested'),
     refunded: sumOf('succeeded'),
     withdrawn: sumOf('failed'),
-    exceptions: [...byHand, ...disputed].slice(0, NAMED_MAX),
+    exceptions: exceptions.toSorted((a, b) => isDisputed(a) - isDisputed(b)).slice(0, NAMED_MAX),
   };
 }
