@@ -1,4 +1,4 @@
-/** The sources as syntax, for what no running code shows: sentences, and titles of tests. */
+/** The sources as syntax, for what no running code shows: sentences. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ function readFolder(folder: string): SourceFile[] {
     .map((path) => readSource(join(repoDir, folder, path)));
 }
 
-export function readSource(path: string): SourceFile {
+function readSource(path: string): SourceFile {
   const { program, errors } = parseSync(path, readFileSync(path, 'utf8'));
   if (errors.length > 0) throw new Error(`${path}: ${errors[0]?.message}`);
   return { path, program };
