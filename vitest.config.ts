@@ -1,33 +1,29 @@
 import { configDefaults, defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+import { LongestFirst, SlowestFiles } from './stack/slowest-files.ts';
 
-/** Two trials of minutes: a step of their own in CI, so that `npm test` can be waited for. */
-const STORM = ['test/chaos/storm.test.ts'];
-/**
- * Real processes that die, versions that come and go, a browser, a cluster, a shop with a hundred thousand
- * orders, and files that wait for a minute and more: `npm run test:fast` leaves them out.
- */
-const DEEP = [
-  'test/crash/**/*.test.ts',
-  'test/chaos/**/*.test.ts',
-  'test/versions/**/*.test.ts',
-  'test/browser/**/*.test.ts',
-  'test/audit/deliberate-faults.test.ts',
-  'test/push/delivery.test.ts',
-  'test/flow/operator-hands.test.ts',
-  'test/flow/temporal-lost.test.ts',
+/** What `npm run test:slow` runs: processes that die or are exchanged, a browser, clusters, long ways. */
+const SLOW = [
+  'test/api/processes.test.ts',
+  'test/browser/*.test.ts',
+  'test/client/purchase.test.ts',
+  'test/crash/*.test.ts',
+  'test/chaos/{back-office,history,push-receiver}.test.ts',
+  'test/deploy/*.test.ts',
+  'test/doctor/*.test.ts',
   'test/flow/{alerts,slow-alerts}.test.ts',
-  'test/flow/drift.test.ts',
-  'test/flow/{cluster,watch-cluster}.test.ts',
-  'test/flow/clocks.test.ts',
+  'test/flow/{clocks,drift,failover,mysql-set-back,operator-hands,poison,redis-lost,restore}.test.ts',
+  'test/flow/{cluster,watch-cluster,sale-changes,temporal-lost,two-deployments,waiting}.test.ts',
+  'test/monitoring/*.test.ts',
   'test/mysql/plans/*.test.ts',
-  'test/flow/poison.test.ts',
-  'test/flow/failover.test.ts',
-  'test/flow/redis-lost.test.ts',
-  'test/flow/mysql-set-back.test.ts',
-  'test/flow/restore.test.ts',
-  'test/flow/sale-changes.test.ts',
-  'test/flow/waiting.test.ts',
+  'test/providers/provider-check.test.ts',
+  'test/push/delivery.test.ts',
+  'test/stack/{bootstrap,dev,processes,servers,supervisor}.test.ts',
+  'test/versions/{patched,versions}.test.ts',
 ];
+/** Each fault once and a rolling restart; STORM_FAULTS makes it longer. */
+const STORM = ['test/chaos/storm.test.ts'];
+/** Only a release waits for these: a calling-off under chaos, and the audit against faults in the code. */
+const FAULTS = ['test/audit/deliberate-faults.test.ts', 'test/chaos/call-off.test.ts'];
 /** An hour of made-up calls (`npm run test:openapi`); OPENAPI_CASES makes it shorter. */
 const OPEN_API = ['test/api/schemathesis.test.ts'];
 /** Fails on any other than Redis 8.2. */
@@ -43,11 +39,16 @@ const ON_REDIS_8 = [
   WHICH_REDIS,
   'test/flow/{purchase,rush,after-sale,money-back,late-money,sale-changes,redis-lost,failover,cluster}.test.ts',
 ];
-/**
- * It counts what runs in its process, after all others: where each step takes long, also that runs which is
- * there for slow ones.
- */
-const ALONE = ['test/house/ways.test.ts'];
+/** What depends on the Node version: HTTP, sockets, streams, processes, Temporal's native module. */
+const SMOKE = [
+  'test/api/http/*.test.ts',
+  'test/flow/purchase.test.ts',
+  'test/mysql/connection.test.ts',
+  'test/push/*.test.ts',
+  'test/redis/*.test.ts',
+  'test/replay/*.test.ts',
+  'test/stack/*.test.ts',
+];
 
 /**
  * Most files wait for timers and servers, so two cores take more than two files at once. Each has a Redis, a
@@ -56,22 +57,31 @@ const ALONE = ['test/house/ways.test.ts'];
  */
 const FILES_AT_ONCE = process.env['REDIS_URL'] ? 1 : 4;
 
+/** Where CI wants a report of the run. */
+const reportFile = process.env['TEST_REPORT'];
+
 export default defineConfig({
   test: {
     globalSetup: 'stack/test-setup.ts',
     maxWorkers: FILES_AT_ONCE,
-    // Vitest begins with the first project by name: `deep` waits the longest, and `fast` fills that time.
+    sequence: { sequencer: LongestFirst },
+    reporters: [
+      'default',
+      new SlowestFiles(),
+      ...(reportFile ? [['json', { outputFile: reportFile }] as ['json', { outputFile: string }]] : []),
+    ],
     projects: [
-      project('deep', { include: DEEP, exclude: [...configDefaults.exclude, ...STORM, WHICH_REDIS] }),
       // Its files share their processes: loading Temporal's client and worker anew took a quarter of the CPU
       // time.
       project('fast', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...DEEP, ...ALONE, ...OPEN_API],
+        exclude: [...configDefaults.exclude, ...SLOW, ...STORM, ...FAULTS, ...OPEN_API, WHICH_REDIS],
         isolate: false,
       }),
-      project('alone', { include: ALONE, sequence: { groupOrder: 1 } }),
+      project('slow', { include: SLOW }),
+      project('smoke', { include: SMOKE, isolate: false }),
       project('storm', { include: STORM }),
+      project('faults', { include: FAULTS }),
       project('redis-8', { include: ON_REDIS_8 }),
       project('openapi', { include: OPEN_API }),
     ],

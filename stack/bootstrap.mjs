@@ -38,11 +38,15 @@ const COMMANDS = {
   load: { script: 'dist/bench/load-test/main.js', needsBuild: true },
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
-  test: vitest('deep', 'fast', 'alone'),
-  'test:fast': vitest('fast'),
+  test: vitest('fast'),
+  'test:slow': vitest('slow'),
+  'test:smoke': vitest('smoke'),
   'test:storm': vitest('storm'),
+  /** Parts of `test:release`, which runs all of these. */
+  'test:faults': vitest('faults'),
   'test:redis-8': vitest('redis-8'),
   'test:openapi': vitest('openapi'),
+  'test:release': { script: 'dist/stack/release.js', needsBuild: true },
   explore: { script: 'dist/stack/explore.js', needsBuild: true },
   /** Brings dist/ up to date and runs nothing. */
   build: { needsBuild: true },
