@@ -24,9 +24,8 @@ const SCRIPT_NAME = 'temporal-test-server.sh';
 const ARCHIVE_NAME = 'classes.jsa';
 
 /**
- * The program to give to `createTimeSkipping` as an existing path: from the cache, else the SDK's download,
- * else its Java original from Maven. Undefined when none can be had: the SDK then tries once more by itself
- * and says what is wrong, in the tests that need it alone.
+ * The server's program: from the cache, else the SDK's download, else its Java original from Maven. Undefined
+ * when none can be had: only the tests that need it fail then.
  */
 export async function timeSkippingServerPath(
   progress: (line: string) => void = console.log,
@@ -91,9 +90,8 @@ async function fetchWithMaven(workDir: string, progress: (line: string) => void)
 }
 
 /**
- * `exec`, because the SDK kills the process that it started, and not a child of it. The SDK waits 5 seconds
- * for the start and no longer. With the archive of loaded classes and the quick compiler alone it took 0.3 s
- * where Java's own settings took 2.3 s, on two cores that did other work as well.
+ * With the archive of loaded classes and the quick compiler alone the start took 0.3 s where Java's own
+ * settings took 2.3 s, on two cores that did other work as well.
  */
 function runScript(): string {
   return `#!/bin/sh

@@ -9,20 +9,21 @@ import type { CallOffActivities } from '../../../src/activities/call-off.ts';
 import type { Activities } from '../../../src/activities/index.ts';
 import { createOrderEngine } from '../../../src/engine/order-engine.ts';
 import { PAYMENTS_QUEUE, TASK_QUEUE } from '../../../src/workflows/contract.ts';
+import { startTimeSkipping } from '../../../stack/servers/time-skipping.ts';
+import { openTestProcesses } from '../test-processes.ts';
 import { builtWorkflows } from './built-workflows.ts';
 import { installQuietRuntime } from './native-runtime.ts';
 import { runningWorkers } from './running-workers.ts';
 
 /** Bounds a hang: a call that was given up and came all the same would leave a workflow to the next test. */
 const CALL_TIMEOUT_MS = 60_000;
-const STARTS_MAX = 5;
 const KEYWORD = temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD;
 
 /** Call once a file: skipping concerns the whole server, so tests must not run at the same time. */
 export async function openTimeSkipping(activities: Activities & Partial<CallOffActivities>) {
   installQuietRuntime();
-  const path = inject('timeSkippingPath');
-  const env = await startServer(path);
+  const server = await openTestProcesses((crash) => console.error(crash.message));
+  const env = await connectTo(await startTimeSkipping(server.processes, findServer()));
   await env.connection.operatorService.addSearchAttributes({
     namespace: 'default',
     searchAttributes: { OrderStatus: KEYWORD, UserId: KEYWORD, SaleId: KEYWORD },
@@ -53,19 +54,24 @@ export async function openTimeSkipping(activities: Activities & Partial<CallOffA
       await running;
       runningWorkers.delete(worker);
       await env.teardown();
+      await server.close();
     },
   };
 }
 
-/** The SDK waits five seconds for its server; Java may need more, and less when it starts once more. */
-async function startServer(path: string | undefined): Promise<TestWorkflowEnvironment> {
-  const options =
-    path === undefined ? {} : { server: { executable: { type: 'existing-path', path } as const } };
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await TestWorkflowEnvironment.createTimeSkipping(options);
-    } catch (error) {
-      if (attempt === STARTS_MAX) throw error;
-    }
-  }
+/** Of the SDK's ways to a server, the public one to a server that runs already skips no time. */
+function connectTo(address: string): Promise<TestWorkflowEnvironment> {
+  return TestWorkflowEnvironment['create']({
+    server: { type: 'existing' },
+    supportsTimeSkipping: true,
+    namespace: 'default',
+    address,
+  });
+}
+
+function findServer(): string {
+  const path = inject('timeSkippingPath');
+  if (path === undefined)
+    throw new Error("Temporal's time-skipping server is missing: the run's first lines say why.");
+  return path;
 }
