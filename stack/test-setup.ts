@@ -1,4 +1,7 @@
-/** Vitest's global setup: one private Redis, MySQL and Temporal on free ports for the whole test run. */
+/**
+ * Vitest's global setup: one private MySQL and Temporal on free ports for the whole test run. Each file
+ * starts a Redis of its own.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,19 +11,15 @@ import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
 import { locateFaketime } from './install/faketime.ts';
 import { locateRedis8 } from './install/redis-8.ts';
-import { locateServers } from './install/server-packages.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
-import { redisPackage, startRedis } from './servers/redis.ts';
-import { launchServers, openDataDir } from './servers/servers.ts';
+import { launchMysql, launchTemporal, locateStores, openDataDir } from './servers/servers.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** One for each file that runs at the same time: each begins with an empty one. */
-    redisUrls: string[];
     mysqlUrl: string;
     temporalAddress: string;
-    /** For `createTimeSkipping`; undefined when only the SDK's own download is left. */
+    /** The program; undefined when it cannot be had. */
     timeSkippingPath: string | undefined;
     /** Undefined when no browser is there and none can be installed. */
     chromiumPath: string | undefined;
@@ -37,44 +36,29 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const startedMs = Date.now();
   if (project.vitest.projects.some(({ name }) => name === 'redis-8')) await preferRedis8();
   const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
-  const open = (dir: string): Promise<Processes> =>
-    openDataDir({ dataDir: dir, fresh: true, progress, onCrash });
-  const processes = await open(dataDir);
-  // Beside the first Redis, which the servers bring.
-  // A project may have more files at once than the root.
-  const filesAtOnce = Math.max(...project.vitest.projects.map(({ config }) => config.maxWorkers));
-  const ofMoreRedises = await Promise.all(
-    Array.from({ length: filesAtOnce - 1 }, (_, index) => open(join(dataDir, `redis-${index + 2}`))),
-  );
-  const all = [processes, ...ofMoreRedises];
-  const disarm = killWhenInterrupted(dataDir, all);
+  const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
+  const disarm = killWhenInterrupted(processes);
   const end = async (): Promise<void> => {
-    await Promise.all(all.map((each) => each.stopAll()));
+    await processes.stopAll();
     disarm();
     rmSync(dataDir, { recursive: true, force: true });
   };
   try {
-    const [servers, timeSkippingPath, chromiumPath, faketimePath] = await Promise.all([
-      launchServers(processes, { fresh: true, durable: false, progress }),
+    const options = { fresh: true, durable: false, progress };
+    const [mysqlUrl, temporal, timeSkippingPath, chromiumPath, faketimePath] = await Promise.all([
+      locateStores(progress).then(({ mysql }) => launchMysql(processes, options, mysql)),
+      launchTemporal(processes, options),
       timeSkippingServerPath(progress),
       locateChromium(progress),
       locateFaketime(progress),
     ]);
-    const { redisUrl, mysqlUrl, temporalAddress } = servers;
-    const redisUrls = [redisUrl, ...(await Promise.all(ofMoreRedises.map(startOneRedis)))];
-    provideAll(project, {
-      redisUrls,
-      mysqlUrl,
-      temporalAddress,
-      timeSkippingPath,
-      chromiumPath,
-      faketimePath,
-    });
+    const temporalAddress = temporal.address;
+    provideAll(project, { mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath, faketimePath });
   } catch (error) {
     await end();
     throw error;
   }
-  progress(`Redis, MySQL and Temporal are up (${Date.now() - startedMs} ms)`);
+  progress(`MySQL and Temporal are up (${Date.now() - startedMs} ms)`);
   return end;
 }
 
@@ -84,18 +68,11 @@ async function preferRedis8(): Promise<void> {
 }
 
 function provideAll(project: TestProject, context: ProvidedContext): void {
-  project.provide('redisUrls', context.redisUrls);
   project.provide('mysqlUrl', context.mysqlUrl);
   project.provide('temporalAddress', context.temporalAddress);
   project.provide('timeSkippingPath', context.timeSkippingPath);
   project.provide('chromiumPath', context.chromiumPath);
   project.provide('faketimePath', context.faketimePath);
-}
-
-async function startOneRedis(processes: Processes): Promise<string> {
-  const [found] = await locateServers([redisPackage], progress);
-  if (!found) throw new Error('Redis was asked for');
-  return startRedis({ processes, found, fresh: true, durable: false });
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -105,10 +82,10 @@ function exitOnSignal(_signal: NodeJS.Signals, number: number): void {
 }
 
 /** An interrupted vitest exits without a teardown; at that point only what is synchronous still happens. */
-function killWhenInterrupted(dataDir: string, all: readonly Processes[]): () => void {
+function killWhenInterrupted(processes: Processes): () => void {
   const killAll = (): void => {
-    for (const processes of all) processes.killAllNow();
-    rmSync(dataDir, { recursive: true, force: true });
+    processes.killAllNow();
+    rmSync(processes.dataDir, { recursive: true, force: true });
   };
   process.on('exit', killAll);
   for (const signal of signals) process.on(signal, exitOnSignal);

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { repoDir } from '../stack/install/repo-dir.ts';
+import { ownRedisUrl } from './support/own-redis.ts';
 import { startPrivateRedis } from './support/private-redis.ts';
-import { openTestStores, ownRedisUrl, type TestStores } from './support/stores.ts';
+import { openTestStores, type TestStores } from './support/stores.ts';
 
 const PASSWORD = 'not-for-the-log';
 
@@ -23,9 +24,9 @@ interface Ended {
 }
 
 /** As compose runs it, on the stores of this file unless the environment says otherwise. */
-function prepare(env: Record<string, string>): Promise<Ended> {
+async function prepare(env: Record<string, string>): Promise<Ended> {
   const script = join(repoDir, 'dist', 'src', 'prepare.js');
-  const given = { REDIS_URL: ownRedisUrl(), MYSQL_URL: stores.config.MYSQL_URL, ...env };
+  const given = { REDIS_URL: await ownRedisUrl(), MYSQL_URL: stores.config.MYSQL_URL, ...env };
   return new Promise((resolve) => {
     execFile(process.execPath, [script], { env: given }, (error, stdout, stderr) => {
       resolve({ exitCode: error?.code ?? 0, stdout, stderr });

@@ -71,49 +71,52 @@ export async function openDataDir(options: {
 
 /** Starts the three side by side. On failure the caller stops `processes`, also those that still start. */
 export async function launchServers(processes: Processes, options: ServerOptions): Promise<LaunchedServers> {
-  const [stores, temporal] = await Promise.all([
-    launchStores(processes, options),
+  const located = locateStores(options.progress);
+  const [redisUrl, mysqlUrl, temporal] = await Promise.all([
+    located.then(({ redis }) => launchRedis(processes, options, redis)),
+    located.then(({ mysql }) => launchMysql(processes, options, mysql)),
     launchTemporal(processes, options),
   ]);
   const { address, uiUrl, cli } = temporal;
-  return { ...stores, temporalAddress: address, temporalUiUrl: uiUrl, temporalCli: cli };
+  return { redisUrl, mysqlUrl, temporalAddress: address, temporalUiUrl: uiUrl, temporalCli: cli };
 }
 
-async function launchStores(
-  processes: Processes,
-  options: ServerOptions,
-): Promise<{ redisUrl: string; mysqlUrl: string }> {
-  const { progress, preferredPorts: ports = {}, fresh, durable = true, binaryLog = false } = options;
-  const given = { redis: process.env['REDIS_URL'], mysql: process.env['MYSQL_URL'] };
-  const wanted: ServerPackage[] = [];
-  if (!given.redis) wanted.push(redisPackage);
-  if (!given.mysql) wanted.push(mysqlPackage);
-  // Both are located before either is started, so that apt-get is asked once for what is missing.
+/**
+ * Redis and MySQL, unless the environment names them. Both are located before either is started, so that
+ * apt-get is asked once for what is missing.
+ */
+export async function locateStores(
+  progress: (line: string) => void,
+): Promise<{ redis: Found | undefined; mysql: Found | undefined }> {
+  const isGiven = ({ variable }: ServerPackage): boolean => Boolean(process.env[variable]);
+  const wanted = [redisPackage, mysqlPackage].filter((server) => !isGiven(server));
   const located = await locateServers(wanted, progress);
-  const foundOf = (server: ServerPackage): Found => {
-    const found = located[wanted.indexOf(server)];
-    if (found === undefined) throw new Error(`${server.what} was not asked for`);
-    return found;
-  };
-  const [redisUrl, mysqlUrl] = await Promise.all([
-    given.redis
-      ? useGiven('REDIS_URL', given.redis, urlTarget(given.redis, 6379))
-      : startRedis({ processes, found: foundOf(redisPackage), fresh, durable, ...preferred(ports.redis) }),
-    given.mysql
-      ? useGiven('MYSQL_URL', given.mysql, urlTarget(given.mysql, 3306))
-      : startMysql({
-          processes,
-          found: foundOf(mysqlPackage),
-          fresh,
-          durable,
-          binaryLog,
-          ...preferred(ports.mysql),
-        }),
-  ]);
-  return { redisUrl, mysqlUrl };
+  const foundOf = (server: ServerPackage): Found | undefined => located[wanted.indexOf(server)];
+  return { redis: foundOf(redisPackage), mysql: foundOf(mysqlPackage) };
 }
 
-async function launchTemporal(
+async function launchRedis(
+  processes: Processes,
+  { fresh, durable = true, preferredPorts: ports = {} }: ServerOptions,
+  found: Found | undefined,
+): Promise<string> {
+  if (found) return startRedis({ processes, found, fresh, durable, ...preferred(ports.redis) });
+  const given = process.env['REDIS_URL'] ?? '';
+  return useGiven('REDIS_URL', given, urlTarget(given, 6379));
+}
+
+/** @param found undefined: the environment names one */
+export async function launchMysql(
+  processes: Processes,
+  { fresh, durable = true, binaryLog = false, preferredPorts: ports = {} }: ServerOptions,
+  found: Found | undefined,
+): Promise<string> {
+  if (found) return startMysql({ processes, found, fresh, durable, binaryLog, ...preferred(ports.mysql) });
+  const given = process.env['MYSQL_URL'] ?? '';
+  return useGiven('MYSQL_URL', given, urlTarget(given, 3306));
+}
+
+export async function launchTemporal(
   processes: Processes,
   options: ServerOptions,
 ): Promise<{ address: string; uiUrl: string | undefined; cli: string | undefined }> {

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { createPool } from 'mysql2/promise';
 import { beforeEach, expect, inject, onTestFinished, test } from 'vitest';
 import { listen, type Call } from '../compositions/wires.ts';
-import { ownRedisUrl } from '../support/stores.ts';
+import { ownRedisUrl } from '../support/own-redis.ts';
 
 /** A process that dies at this text sends it no more. */
 const DEADLY = 'deadly';
@@ -33,7 +33,7 @@ function show(call: Call): string {
 
 async function openRedis() {
   const scripts = { echo: { lua: 'return ARGV[1]', numberOfKeys: 0 } };
-  const redis = new Redis(ownRedisUrl(), { scripts });
+  const redis = new Redis(await ownRedisUrl(), { scripts });
   onTestFinished(() => redis.disconnect());
   await once(redis, 'ready');
   await redis.del('key');

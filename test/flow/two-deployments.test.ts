@@ -20,10 +20,11 @@ import { repoDir } from '../../stack/install/repo-dir.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { buildSale } from '../support/factories.ts';
+import { ownRedisUrl } from '../support/own-redis.ts';
 import { select } from '../support/rows.ts';
 import { JWT_SECRET, openShopper, pressPay, send, sessionOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
-import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
@@ -48,7 +49,7 @@ async function openStores(keyPrefix?: string): Promise<TestStores> {
 async function buildEnv(stores: TestStores, providerUrl: string, more: AppEnv = {}): Promise<AppEnv> {
   const apiUrl = `http://127.0.0.1:${await findFreePort()}`;
   const servers = {
-    redisUrl: ownRedisUrl(),
+    redisUrl: await ownRedisUrl(),
     mysqlUrl: stores.config.MYSQL_URL,
     temporalAddress: inject('temporalAddress'),
     temporalUiUrl: undefined,

@@ -8,9 +8,10 @@ import { runEnder } from '../../src/workers/ender.ts';
 import { noProvider } from '../activities/stage.ts';
 import { readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { ownRedisUrl } from '../support/own-redis.ts';
 import { pay } from '../support/payment-notices.ts';
 import { everything, selectOne } from '../support/rows.ts';
-import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -144,7 +145,7 @@ async function runUntilTold(order: Order, worker: Stores): Promise<void> {
 }
 
 test('the shop is told of near deadlines while Redis is away and no order ends', async () => {
-  const wire = await openTcpProxy(new URL(ownRedisUrl()).host);
+  const wire = await openTcpProxy(new URL(await ownRedisUrl()).host);
   onTestFinished(() => wire.close());
   const worker = await openStores({ ...stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
   onTestFinished(() => worker.close());

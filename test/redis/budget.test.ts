@@ -4,7 +4,8 @@ import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'v
 import { createEngineBudget } from '../../src/redis/budget.ts';
 import { connectRedis, type RedisClient } from '../../src/redis/connection.ts';
 import { ENGINE_KEY } from '../../src/redis/keys.ts';
-import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';
+import { ownRedisUrl } from '../support/own-redis.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -98,7 +99,7 @@ test('racing for the last slot never takes a slot from an order that works', asy
 
 /** A budget whose wire to Redis a test can cut or silence. */
 async function openDistantBudget(slots: number) {
-  const wire = await openTcpProxy(new URL(ownRedisUrl()).host);
+  const wire = await openTcpProxy(new URL(await ownRedisUrl()).host);
   onTestFinished(() => wire.close());
   const redis = await connectRedis([`redis://${wire.address}`], silent);
   onTestFinished(() => redis.disconnect());

@@ -11,8 +11,9 @@ import { connectRedis } from '../../src/redis/connection.ts';
 import { DEPLOYMENT_KEY } from '../../src/redis/keys.ts';
 import { assertKnownFormat, createDeploymentStores } from '../../src/stores/deployment.ts';
 import { buildSale } from '../support/factories.ts';
+import { ownRedisUrl } from '../support/own-redis.ts';
 import { selectOne } from '../support/rows.ts';
-import { openTestStores, ownRedisUrl, silent, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;
@@ -40,7 +41,7 @@ interface ProcessOptions {
 
 /** One of the deployment's processes, with a connection of its own to Redis. */
 async function openProcess({ of = stores, keyPrefix, watchMs = 3_600_000 }: ProcessOptions = {}) {
-  const redis = await connectRedis([ownRedisUrl()], silent, { keyPrefix });
+  const redis = await connectRedis([await ownRedisUrl()], silent, { keyPrefix });
   onTestFinished(() => redis.disconnect());
   return createDeploymentStores({ redis, pool: of.pool, name: 'holdfast', log: silent }, watchMs);
 }
@@ -252,7 +253,7 @@ test('where a worker that runs has marked the feed in the new Redis, numbers and
   await stores.openSale(buildSale());
   await (await openProcess()).join();
   const before = await readFeedAndEpochs();
-  const redis = await connectRedis([ownRedisUrl()], silent, { keyPrefix: 'marked' });
+  const redis = await connectRedis([await ownRedisUrl()], silent, { keyPrefix: 'marked' });
   onTestFinished(() => redis.disconnect());
   await raise(redis, (await stores.eventRows.readFeed()).feedId, 1);
 
@@ -264,7 +265,7 @@ test('where a worker that runs has marked the feed in the new Redis, numbers and
 test('while MySQL is away Redis tells which deployment it is, and nothing is compared', async () => {
   const process = await openProcess();
   await process.join();
-  const redis = await connectRedis([ownRedisUrl()], silent);
+  const redis = await connectRedis([await ownRedisUrl()], silent);
   onTestFinished(() => redis.disconnect());
   const pool = createMysqlPool('mysql://holdfast:holdfast@127.0.0.1:1/none');
   onTestFinished(() => pool.end());

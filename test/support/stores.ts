@@ -1,6 +1,5 @@
-/** Real stores for a test file: a database of its own, and an empty Redis. */
+/** Real stores for a test: a database of its own, and the file's Redis, empty. */
 
-import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
 import { inject } from 'vitest';
@@ -8,6 +7,7 @@ import { createMysqlPool } from '../../src/mysql/connection.ts';
 import { migrate } from '../../src/mysql/migrate.ts';
 import type { Sale } from '../../src/sales/sale.ts';
 import { openStores, type StoreConfig, type Stores } from '../../src/stores/open.ts';
+import { ownRedisUrl } from './own-redis.ts';
 
 /** Only what a test must see: errors would come through its assertions anyway. */
 export const silent = pino({ level: 'silent' });
@@ -18,14 +18,6 @@ export interface TestStores extends Stores {
   openSale(sale: Sale): Promise<Sale>;
 }
 
-/** Test files that run side by side have a Redis each, because each begins with an empty one. */
-export function ownRedisUrl(): string {
-  // Vitest numbers the files that run at the same time from 1.
-  const url = inject('redisUrls')[Number(process.env['VITEST_POOL_ID']) - 1];
-  assert(url, 'one Redis for each file that runs at the same time');
-  return url;
-}
-
 /** Call in beforeAll, and `close()` in afterAll: it also drops the database. */
 export async function openTestStores(overrides: Partial<StoreConfig> = {}): Promise<TestStores> {
   const database = `holdfast_${ulid().toLowerCase()}`;
@@ -34,7 +26,7 @@ export async function openTestStores(overrides: Partial<StoreConfig> = {}): Prom
   const mysqlUrl = new URL(inject('mysqlUrl'));
   mysqlUrl.pathname = `/${database}`;
   const config: StoreConfig = {
-    REDIS_URL: [ownRedisUrl()],
+    REDIS_URL: overrides.REDIS_URL ?? [await ownRedisUrl()],
     MYSQL_URL: mysqlUrl.href,
     ENGINE_BUDGET: 50,
     MYSQL_STORES_PER_SECOND: 100,

@@ -10,7 +10,8 @@ import { startWorker } from '../../src/workers/service.ts';
 import { RECONCILE_SCHEDULE } from '../../src/workflows/contract.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
 import { openHttpApp, WEBHOOK_SECRET, type HttpApp } from './http-app.ts';
-import { openTestStores, ownRedisUrl, silent, type TestStores } from './stores.ts';
+import { ownRedisUrl } from './own-redis.ts';
+import { openTestStores, silent, type TestStores } from './stores.ts';
 import { builtWorkflows } from './workflows/built-workflows.ts';
 
 export interface WholeShop extends Omit<HttpApp, 'close'> {
@@ -44,7 +45,7 @@ export async function openWholeShop({
   onTestFinished(() => app.close());
   const config = loadWorkerConfig({
     NODE_ENV: 'test',
-    REDIS_URL: ownRedisUrl(),
+    REDIS_URL: await ownRedisUrl(),
     MYSQL_URL: stores.config.MYSQL_URL,
     PAYMENT_PROVIDER_URL: app.providerUrl,
     PAYMENT_PROVIDER_API_KEY: 'the-provider-is-given',

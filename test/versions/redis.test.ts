@@ -1,12 +1,13 @@
 /** On which Redis the tests of this run are: `npm run test:redis-8` would prove nothing on another. */
 
 import { Redis } from 'ioredis';
-import { expect, inject, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { ownRedisUrl } from '../support/own-redis.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
 
-test('the Redises of a run on Redis 8.2 are of that version, those of a test alone too', async () => {
+test('the Redis of a file and that of a test are of version 8.2', async () => {
   const own = await startPrivateRedis();
-  const versions = await Promise.all([...inject('redisUrls'), own.url].map(readVersion));
+  const versions = await Promise.all([await ownRedisUrl(), own.url].map(readVersion));
   await own.stop();
   expect(versions.every((version) => version.startsWith('8.2.'))).toBe(true);
 });

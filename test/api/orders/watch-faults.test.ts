@@ -13,8 +13,9 @@ import { appEnv, startApi } from '../../../stack/app.ts';
 import { findFreePort } from '../../../stack/processes/ports.ts';
 import { openEvents } from '../../support/event-stream.ts';
 import { buildSale } from '../../support/factories.ts';
+import { ownRedisUrl } from '../../support/own-redis.ts';
 import { acceptedOf, JWT_SECRET, openShopper, orderOf, type Shopper } from '../../support/shopper.ts';
-import { ownRedisUrl, silent } from '../../support/stores.ts';
+import { silent } from '../../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
 import { openTestProcesses } from '../../support/test-processes.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -34,8 +35,8 @@ let saleId: string;
 let shopper: Shopper;
 
 beforeAll(async () => {
-  wire = await openTcpProxy(new URL(ownRedisUrl()).host);
-  redis = await connectRedis([ownRedisUrl()], silent);
+  wire = await openTcpProxy(new URL(await ownRedisUrl()).host);
+  redis = await connectRedis([await ownRedisUrl()], silent);
   api = await openApi({ REDIS_URL: [`redis://${wire.address}`] });
   ({ saleId } = await api.stores.openSale(buildSale({ skus: [lamps] })));
   shopper = await api.shopper();
@@ -178,7 +179,7 @@ test('an API that is told to stop ends streams and polls at once, and itself wit
   const parts = await openTestProcesses((end) => ends.push(end.message));
   onTestFinished(() => parts.close());
   const servers = {
-    redisUrl: ownRedisUrl(),
+    redisUrl: await ownRedisUrl(),
     mysqlUrl: api.stores.config.MYSQL_URL,
     temporalAddress: '127.0.0.1:1',
     temporalUiUrl: undefined,

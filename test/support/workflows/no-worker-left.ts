@@ -1,11 +1,14 @@
 /**
- * Holds each test file to the rule that it stops the workers it starts. Vitest loads this before every file.
+ * Ends what belongs to a test file, and holds the file to the rule that it stops the workers it starts.
+ * Vitest loads this before every file.
  */
 
 import { afterAll, expect } from 'vitest';
+import { endOwnRedis } from '../own-redis.ts';
 import { runningWorkers } from './running-workers.ts';
 
-// Registered before the file's own hooks, so it runs after them.
+// Registered before the file's own hooks, so they run after them, the last one first.
+afterAll(endOwnRedis);
 afterAll(() => {
   const left = runningWorkers.size;
   runningWorkers.clear();
