@@ -23,9 +23,13 @@ export interface TestApi extends HttpApp {
   countRows(table: string, orderNo: string): Promise<number>;
 }
 
+/** No worker is in it, and workflows have names of their own: the files that a process runs share it. */
+let namespace: Promise<string> | undefined;
+
 export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestApi> {
-  const [stores, namespace] = await Promise.all([openTestStores(config), createNamespace()]);
-  const temporal = await openEngine(namespace);
+  namespace ??= createNamespace();
+  const [stores, shared] = await Promise.all([openTestStores(config), namespace]);
+  const temporal = await openEngine(shared);
   const app = await openHttpApp({ stores, engine: temporal.engine });
   return {
     ...app,
