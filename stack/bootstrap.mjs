@@ -3,19 +3,22 @@
  * the like begin here: it installs and builds what is missing or stale, and then runs the command itself.
  */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { constants } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const OLDEST_NODE = [20, 19];
@@ -23,7 +26,7 @@ const OLDEST_NODE = [20, 19];
 /** A run of these projects of vitest.config.ts. */
 function vitest(...projects) {
   const args = ['run', ...projects.map((project) => `--project=${project}`)];
-  return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true };
+  return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true, isTestRun: true };
 }
 
 /** What a command runs, a file or a script of package.json, and whether it needs the compiled sources. */
@@ -55,6 +58,10 @@ const COMMANDS = {
 /** A Ctrl-C arrives from the terminal and once more through npm; the child should receive it once. */
 const REPEATED_SIGNAL_MS = 500;
 
+/** A killed process is gone within milliseconds; this bounds one that the kernel holds, and new ones. */
+const SWEEPS_MAX = 100;
+const SWEEP_EVERY_MS = 50;
+
 const repo = dirname(dirname(fileURLToPath(import.meta.url)));
 const inRepo = (...parts) => join(repo, ...parts);
 const say = (line) => console.log(`· ${line}`);
@@ -79,7 +86,50 @@ async function main(name, args) {
   }
   if (command.npmScript) return npm(['run', '--silent', command.npmScript]);
   if (!command.script) return 0;
-  return run(process.execPath, [inRepo(command.script), ...(command.args ?? []), ...args]);
+  const all = [inRepo(command.script), ...(command.args ?? []), ...args];
+  return command.isTestRun ? runTests(all) : run(process.execPath, all);
+}
+
+/**
+ * All data of the run lies in one folder, and all processes that it starts have the name of that folder in
+ * their environment. Whatever became of vitest, both are gone afterwards.
+ */
+async function runTests(args) {
+  const dir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
+  const env = { ...process.env, HOLDFAST_TEST_RUN: dir };
+  const exitCode = await run(process.execPath, args, { env });
+  for (let sweep = 0; sweep < SWEEPS_MAX; sweep++) {
+    const left = processesThatName(dir);
+    if (left.length === 0) break;
+    for (const pid of left) signal(pid, 'SIGKILL');
+    await delay(SWEEP_EVERY_MS);
+  }
+  rmSync(dir, { recursive: true, force: true });
+  return exitCode;
+}
+
+/** In the environment or the command line; only Linux shows the environment. */
+function processesThatName(dir) {
+  const all = existsSync('/proc/self/environ') ? processesOfLinux() : processesOfPs();
+  return all.filter(({ text }) => text.includes(dir)).map(({ pid }) => pid);
+}
+
+function processesOfLinux() {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map((pid) => {
+    try {
+      const texts = ['environ', 'cmdline'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'utf8'));
+      return { pid: Number(pid), text: texts.join(' ') };
+    } catch {
+      // Another user's, or gone.
+      return { pid: Number(pid), text: '' };
+    }
+  });
+}
+
+function processesOfPs() {
+  const lines = execFileSync('ps', ['-A', '-ww', '-o', 'pid=,args='], { encoding: 'utf8' }).split('\n');
+  return lines.map((text) => ({ pid: Number.parseInt(text, 10), text }));
 }
 
 /**
@@ -154,47 +204,50 @@ function mtimeMs(path) {
 /** @param printed gets what npm prints; unless given, the terminal does */
 function npm(args, printed) {
   const cli = process.env.npm_execpath;
-  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...args], printed) : run('npm', args, printed);
+  return cli?.endsWith('.js')
+    ? run(process.execPath, [cli, ...args], { printed })
+    : run('npm', args, { printed });
 }
 
 /**
  * Runs a program to its end and returns its exit code. It gets a process group of its own: a Ctrl-C reaches
  * it through this process alone, exactly once, and what it forgot to end is ended after it.
  */
-function run(file, args, printed) {
+function run(file, args, { printed, env = process.env } = {}) {
   return new Promise((resolve) => {
     const output = printed ? 'pipe' : 'inherit';
     const stdio = ['inherit', output, output];
-    const child = spawn(file, args, { cwd: repo, stdio, detached: true });
+    const child = spawn(file, args, { cwd: repo, env, stdio, detached: true });
     for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => printed.push(chunk));
     const lastMs = new Map();
-    const passOn = (signal) => {
-      const isRepeated = Date.now() - (lastMs.get(signal) ?? 0) < REPEATED_SIGNAL_MS;
-      lastMs.set(signal, Date.now());
-      if (!isRepeated) signalGroup(child.pid, signal);
+    const passOn = (name) => {
+      const isRepeated = Date.now() - (lastMs.get(name) ?? 0) < REPEATED_SIGNAL_MS;
+      lastMs.set(name, Date.now());
+      if (!isRepeated) signal(-child.pid, name);
     };
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-    for (const signal of signals) process.on(signal, passOn);
+    for (const name of signals) process.on(name, passOn);
     const finish = (exitCode) => {
-      for (const signal of signals) process.off(signal, passOn);
+      for (const name of signals) process.off(name, passOn);
       resolve(exitCode);
     };
     child.once('error', (error) => {
       console.error(`${file} could not be started: ${error.message}`);
       finish(1);
     });
-    child.once('exit', () => signalGroup(child.pid, 'SIGTERM'));
+    child.once('exit', () => signal(-child.pid, 'SIGTERM'));
     // Not `exit`: what it printed last is there with `close`.
-    child.once('close', (code, signal) => {
+    child.once('close', (code, endedBy) => {
       // Ended by a signal: the code that a shell would give.
-      finish(code ?? 128 + constants.signals[signal]);
+      finish(code ?? 128 + constants.signals[endedBy]);
     });
   });
 }
 
-function signalGroup(pid, signal) {
+/** @param pid of a process, or of a group with a minus before it */
+function signal(pid, name) {
   try {
-    process.kill(-pid, signal);
+    process.kill(pid, name);
   } catch (error) {
     if (error.code !== 'ESRCH') throw error;
   }

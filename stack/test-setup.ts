@@ -3,7 +3,7 @@
  * starts a Redis of its own.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
@@ -35,7 +35,8 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
   if (project.vitest.projects.some(({ name }) => name === 'redis-8')) await preferRedis8();
-  const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-test-'));
+  // stack/bootstrap.mjs names it, and ends what names it; a vitest that was started without it has one too.
+  const dataDir = process.env['HOLDFAST_TEST_RUN'] ?? mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
   const disarm = killWhenInterrupted(processes);
   const end = async (): Promise<void> => {
@@ -58,6 +59,9 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     await end();
     throw error;
   }
+  // Of the processes of the test files, which begin later, and of all that these start.
+  process.env['TMPDIR'] = join(dataDir, 'tmp');
+  mkdirSync(process.env['TMPDIR']);
   progress(`MySQL and Temporal are up (${Date.now() - startedMs} ms)`);
   return end;
 }

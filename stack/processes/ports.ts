@@ -4,7 +4,6 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { takeLock } from './lock.ts';
 
@@ -25,9 +24,10 @@ const [FIRST_PICKED, LAST_PICKED] = [20_000, 32_000];
 const PICKS_MAX = 100;
 /**
  * A lock for each picked port: no other process picks it, or looks whether it is free, while its process
- * lives. Its server may not listen yet, or is just being started again.
+ * lives. Its server may not listen yet, or is just being started again. Not below TMPDIR: ports are the
+ * machine's, and a test run has a TMPDIR of its own.
  */
-const LOCKS_DIR = join(tmpdir(), `holdfast-ports-${process.getuid?.() ?? 0}`);
+const LOCKS_DIR = `/tmp/holdfast-ports-${process.getuid?.() ?? 0}`;
 const taken: string[] = [];
 process.once('exit', () => {
   for (const lock of taken) rmSync(lock, { force: true });
