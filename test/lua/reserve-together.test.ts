@@ -1,11 +1,9 @@
 /** Orders of one call of `reserve` are answered as if they came one by one. */
 
-import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { IDEMPOTENCY_TTL_MS } from '../../src/limits.ts';
 import { formatOrderNo } from '../../src/orders/order.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import type { Sale } from '../../src/sales/sale.ts';
@@ -15,6 +13,7 @@ import { openTestStores, type TestStores } from '../support/stores.ts';
 import {
   buildReserveCall,
   callRelease,
+  callReserve,
   callReserveTogether,
   snapshot,
   type ReserveCall,
@@ -75,6 +74,8 @@ const rules = fc.oneof(
       { paused: '1' },
       { epoch: '2' },
       { ticket: '1' },
+      { verification: '{}' },
+      { 'off:mug': '1' },
       { limit_per_user: '4' },
       { max_unpaid: '1' },
       { limit_per_user: '4' },
@@ -98,39 +99,10 @@ const round = fc.record({
 /** One purchase, and what it is in each of the two sales. */
 type Twin = readonly [together: ReserveCall, alone: ReserveCall];
 
-const oracle = readFileSync(new URL('reserve-alone.lua', import.meta.url), 'utf8').replaceAll(
-  /^-- include (\S+)$/gm,
-  (_, file: string) => readFileSync(new URL(`../../lua/${file}`, import.meta.url), 'utf8'),
-);
-const aReply = z.array(z.string());
-
-/** One by one: the script as it was when it took one order. */
-async function callReserveAlone(calls: readonly ReserveCall[]): Promise<string[][]> {
+/** The same orders in as many calls. */
+async function callReserveOneByOne(calls: readonly ReserveCall[]): Promise<string[][]> {
   const replies: string[][] = [];
-  for (const call of calls) {
-    const keys = saleKeys({ saleId: call.saleId, shard: 0 });
-    const { sale, stock, limits, outbox, deadlines } = keys;
-    const ofOrder = [keys.order(call.orderNo), keys.idem(call.userId, call.idempotencyKey)];
-    const ofCall = [sale, stock, limits, ...ofOrder, outbox, deadlines];
-    const { orderNo, epoch, saleId, userId, idempotencyKey, fingerprint } = call;
-    const { storesPerSecond, waitingElsewhere } = call;
-    const { carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse } = call;
-    const request = [orderNo, epoch, saleId, userId, idempotencyKey, fingerprint, IDEMPOTENCY_TTL_MS];
-    const terms = [carried, chargesTotal, expectedTotal, ticketEndsAtMs, isSingleUse ? 1 : 0];
-    const args = [...request, storesPerSecond, waitingElsewhere, ...terms];
-    const cart = call.lines.flatMap(({ sku, quantity }) => [sku, quantity]);
-    const answer = await stores.redis.eval(
-      oracle,
-      10,
-      ...ofCall,
-      keys.ticket(call.ticketId),
-      keys.open,
-      keys.unpaid,
-      ...args,
-      ...cart,
-    );
-    replies.push(aReply.parse(answer));
-  }
+  for (const call of calls) replies.push(await callReserve(stores.redis, call));
   return replies;
 }
 
@@ -250,7 +222,7 @@ test('orders of one call are answered, and leave behind, what they do one by one
           if (!first) continue;
           await withRules([together, alone], changed, async () => {
             const replies = await callReserveTogether(stores.redis, [first, ...others]);
-            const expected = await callReserveAlone(twins.map(([, other]) => other));
+            const expected = await callReserveOneByOne(twins.map(([, other]) => other));
             expect(normalReplies(together, replies)).toEqual(normalReplies(alone, expected));
           });
           for (const { orderNo } of sent[released % sent.length] ?? []) {
