@@ -12,6 +12,7 @@ import {
   callRenameUser,
   callReserve,
   snapshot,
+  expectUnchanged,
 } from './raw-scripts.ts';
 
 let stores: TestStores;
@@ -20,19 +21,14 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
+/** The reply, with the proof that it wrote nothing. */
+const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);
+
 async function hold(quantity = 1) {
   const { saleId } = await stores.openSale(buildSale());
   const call = buildReserveCall(saleId, { lines: [{ sku: 'lamp', quantity }] });
   await callReserve(stores.redis, call);
   return { ...call, keys: saleKeys({ saleId, shard: 0 }) };
-}
-
-/** The reply, with the proof that it wrote nothing. */
-async function unchanged(saleId: string, call: () => Promise<string[]>): Promise<string[]> {
-  const before = await snapshot(stores.redis, saleId);
-  const reply = await call();
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return reply;
 }
 
 test('a sale is forgotten with all that is its own, once no order waits or is held', async () => {

@@ -4,13 +4,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { newOrderNo, snapshot } from './raw-scripts.ts';
+import { newOrderNo, expectUnchanged } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
+
+/** The reply, with the proof that it wrote nothing. */
+const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);
 
 /** Two lamps and a mug, held by ada. */
 async function hold(): Promise<{ saleId: string; orderNo: string }> {
@@ -29,14 +32,6 @@ async function counts(saleId: string) {
   return view?.skus.map(({ sku, total, available, held, sold }) => ({ sku, total, available, held, sold }));
 }
 
-/** The script's reply, with the proof that it changed nothing. */
-async function withoutChange(saleId: string, call: () => Promise<string>): Promise<string> {
-  const before = await snapshot(stores.redis, saleId);
-  const reply = await call();
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return reply;
-}
-
 describe('confirm', () => {
   test('turns what is held into what is sold, and keeps the allowance used', async () => {
     const { saleId, orderNo } = await hold();
@@ -51,35 +46,10 @@ describe('confirm', () => {
     });
   });
 
-  test('takes the order off the deadlines and lets its projection expire', async () => {
-    const { orderNo } = await hold();
-    await stores.reservations.confirm(orderNo);
-    expect(await stores.redis.zscore(orderKeys(orderNo).deadlines, orderNo)).toBeNull();
-    expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);
-  });
-
-  test('answers sold again when it is repeated', async () => {
-    const { saleId, orderNo } = await hold();
-    await stores.reservations.confirm(orderNo);
-    expect(await withoutChange(saleId, () => stores.reservations.confirm(orderNo))).toBe('sold');
-  });
-
   test('sells nothing that was released before', async () => {
     const { saleId, orderNo } = await hold();
     await stores.reservations.release(orderNo);
-    expect(await withoutChange(saleId, () => stores.reservations.confirm(orderNo))).toBe('released');
-  });
-
-  test('sells nothing that came back after it was sold', async () => {
-    const { saleId, orderNo } = await hold();
-    await stores.redis.hset(orderKeys(orderNo).order, 'hold', 'returned');
-    expect(await withoutChange(saleId, () => stores.reservations.confirm(orderNo))).toBe('returned');
-  });
-
-  test('says that a hold is lost which should be there, and does nothing', async () => {
-    const { saleId } = await hold();
-    const unknown = newOrderNo(saleId);
-    expect(await withoutChange(saleId, () => stores.reservations.confirm(unknown))).toBe('lost');
+    expect(await unchanged(saleId, () => stores.reservations.confirm(orderNo))).toBe('released');
   });
 });
 
@@ -105,34 +75,40 @@ describe('release', () => {
     expect(await stores.redis.hgetall(orderKeys(first.orderNo).limits)).toEqual({ 'lamp:ada': '1' });
   });
 
+  test('gives nothing back that was sold', async () => {
+    const { saleId, orderNo } = await hold();
+    await stores.reservations.confirm(orderNo);
+    expect(await unchanged(saleId, () => stores.reservations.release(orderNo))).toBe('sold');
+  });
+});
+
+describe.each([
+  ['confirm', 'sold'],
+  ['release', 'released'],
+] as const)('%s', (name, ended) => {
+  const end = (orderNo: string) => stores.reservations[name](orderNo);
+
   test('takes the order off the deadlines and lets its projection expire', async () => {
     const { orderNo } = await hold();
-    await stores.reservations.release(orderNo);
+    await end(orderNo);
     expect(await stores.redis.zscore(orderKeys(orderNo).deadlines, orderNo)).toBeNull();
     expect(await stores.redis.pttl(orderKeys(orderNo).order)).toBeGreaterThan(0);
   });
 
-  test('answers released again when it is repeated', async () => {
+  test(`answers ${ended} again when it is repeated`, async () => {
     const { saleId, orderNo } = await hold();
-    await stores.reservations.release(orderNo);
-    expect(await withoutChange(saleId, () => stores.reservations.release(orderNo))).toBe('released');
+    await end(orderNo);
+    expect(await unchanged(saleId, () => end(orderNo))).toBe(ended);
   });
 
-  test('gives nothing back that was sold', async () => {
-    const { saleId, orderNo } = await hold();
-    await stores.reservations.confirm(orderNo);
-    expect(await withoutChange(saleId, () => stores.reservations.release(orderNo))).toBe('sold');
-  });
-
-  test('gives nothing back that came back already', async () => {
+  test('changes nothing of an order whose units came back', async () => {
     const { saleId, orderNo } = await hold();
     await stores.redis.hset(orderKeys(orderNo).order, 'hold', 'returned');
-    expect(await withoutChange(saleId, () => stores.reservations.release(orderNo))).toBe('returned');
+    expect(await unchanged(saleId, () => end(orderNo))).toBe('returned');
   });
 
   test('says that a hold is lost which should be there, and does nothing', async () => {
     const { saleId } = await hold();
-    const unknown = newOrderNo(saleId);
-    expect(await withoutChange(saleId, () => stores.reservations.release(unknown))).toBe('lost');
+    expect(await unchanged(saleId, () => end(newOrderNo(saleId)))).toBe('lost');
   });
 });

@@ -16,7 +16,7 @@ import {
   callReserveAgain,
   callWaiting,
   newOrderNo,
-  snapshot,
+  expectUnchanged,
 } from './raw-scripts.ts';
 
 let stores: TestStores;
@@ -29,6 +29,9 @@ afterAll(async () => {
   blocking.disconnect();
   await stores.close();
 });
+
+/** The reply, with the proof that it wrote nothing. */
+const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);
 
 interface Stage {
   saleId: string;
@@ -48,14 +51,6 @@ async function hold(accept: typeof callReserve = callReserve): Promise<Stage> {
 }
 
 const waiting = (orderNo: string) => callWaiting(stores.redis, orderNo);
-
-/** The reply, with the proof that it wrote nothing. */
-async function unchanged(saleId: string, call: () => Promise<string[]>): Promise<string[]> {
-  const before = await snapshot(stores.redis, saleId);
-  const reply = await call();
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return reply;
-}
 
 test('an entry waits before any relay came, while one has it, and no more when it is acknowledged', async () => {
   const { saleId, orderNo, entry, outbox } = await hold();

@@ -13,7 +13,7 @@ import {
   callReserve,
   callRestoreHold,
   newOrderNo,
-  snapshot,
+  expectUnchanged,
 } from './raw-scripts.ts';
 
 let stores: TestStores;
@@ -22,20 +22,15 @@ beforeAll(async () => {
 });
 afterAll(() => stores.close());
 
+/** The reply, with the proof that it wrote nothing. */
+const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);
+
 /** A sale of ten lamps; ada holds one. */
 async function openStage() {
   const { saleId } = await stores.openSale(buildSale());
   const call = buildReserveCall(saleId);
   await callReserve(stores.redis, call);
   return { saleId, orderNo: call.orderNo, keys: saleKeys({ saleId, shard: 0 }) };
-}
-
-/** The reply, with the proof that it wrote nothing. */
-async function unchanged(saleId: string, call: () => Promise<string[]>): Promise<string[]> {
-  const before = await snapshot(stores.redis, saleId);
-  const reply = await call();
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return reply;
 }
 
 test('a look has the stock, the limits that it is asked for, and the last deadline, and begins its notes', async () => {

@@ -4,6 +4,7 @@
  */
 
 import { ulid } from 'ulidx';
+import { expect } from 'vitest';
 import { z } from 'zod';
 import { formatOrderNo } from '../../src/orders/order.ts';
 import {
@@ -330,6 +331,18 @@ export async function snapshot(redis: RedisClient, saleId: string): Promise<Reco
     values[key] = { value: await readKey(redis, key), expiresAtMs: await redis.pexpiretime(key) };
   }
   return values;
+}
+
+/** The answer of a call that writes nothing of the sale. */
+export async function expectUnchanged<T>(
+  redis: RedisClient,
+  saleId: string,
+  call: () => Promise<T>,
+): Promise<T> {
+  const before = await snapshot(redis, saleId);
+  const answer = await call();
+  expect(await snapshot(redis, saleId)).toEqual(before);
+  return answer;
 }
 
 async function readKey(redis: RedisClient, key: string): Promise<unknown> {

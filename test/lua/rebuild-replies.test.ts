@@ -28,6 +28,7 @@ import {
   callReserveAgain,
   newOrderNo,
   snapshot,
+  expectUnchanged,
 } from './raw-scripts.ts';
 
 let stores: TestStores;
@@ -35,6 +36,9 @@ beforeAll(async () => {
   stores = await openTestStores();
 });
 afterAll(() => stores.close());
+
+/** The reply, with the proof that it wrote nothing. */
+const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);
 
 const reply = z.array(z.string());
 const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
@@ -128,14 +132,6 @@ async function twice(saleId: string, call: () => Promise<string[]>): Promise<str
   return first;
 }
 
-/** The reply, with the proof that nothing was changed. */
-async function withoutChange<T>(saleId: string, call: () => Promise<T>): Promise<T> {
-  const before = await snapshot(stores.redis, saleId);
-  const answer = await call();
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return answer;
-}
-
 /** A sale under epoch 2, made again with one lamp held by an order of epoch 1; another one was lost. */
 async function remake() {
   const saleId = await openSale();
@@ -161,11 +157,11 @@ describe('a server that did not make the data', () => {
   test('is known from the one that did, and a sale from before takes the run id of its server', async () => {
     const saleId = await openSale();
     const { check } = calls(stores.redis, saleId);
-    expect(await withoutChange(saleId, check)).toEqual(['well', '1']);
+    expect(await unchanged(saleId, check)).toEqual(['well', '1']);
     await stores.redis.hdel(keysOf(saleId).sale, 'run_id');
     expect(await twice(saleId, check)).toEqual(['well', '1']);
     await replaceServer(saleId);
-    expect(await withoutChange(saleId, check)).toEqual(['replaced', '1']);
+    expect(await unchanged(saleId, check)).toEqual(['replaced', '1']);
     expect(await calls(stores.redis, 's-none').check()).toEqual(['sale-absent']);
   });
 
@@ -175,12 +171,12 @@ describe('a server that did not make the data', () => {
     await replaceServer(saleId);
     const lines = [{ sku: 'lamp', quantity: 1 }];
     const call = buildReserveCall(saleId);
-    expect(await withoutChange(saleId, () => callReserve(stores.redis, call))).toEqual(['paused']);
-    expect(await withoutChange(saleId, () => callReserveAgain(stores.redis, call))).toEqual(['sale-absent']);
-    expect(await withoutChange(saleId, () => callConfirm(stores.redis, orderNo))).toEqual(['sale-absent']);
-    expect(await withoutChange(saleId, () => callRelease(stores.redis, orderNo))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callReserve(stores.redis, call))).toEqual(['paused']);
+    expect(await unchanged(saleId, () => callReserveAgain(stores.redis, call))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callConfirm(stores.redis, orderNo))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callRelease(stores.redis, orderNo))).toEqual(['sale-absent']);
     const back = { orderNo, userId, lines, limit: true, stock: true };
-    expect(await withoutChange(saleId, () => callGiveBack(stores.redis, back))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callGiveBack(stores.redis, back))).toEqual(['sale-absent']);
   });
 
   test('is not believed about an order', async () => {
@@ -203,7 +199,7 @@ describe('a server that did not make the data', () => {
     await stores.redis.set(keysOf(saleId).limits, 'damaged');
     const cleanLimits = () => clean(2, [keysOf(saleId).limits]);
     for (const call of [cleanLimits, () => write(2), () => order(2, orderNo), () => end(2)])
-      expect(await withoutChange(saleId, call)).toEqual(['superseded']);
+      expect(await unchanged(saleId, call)).toEqual(['superseded']);
   });
 });
 
@@ -294,8 +290,8 @@ describe('after the data were made again', () => {
 
   test('a hold of the old epoch is void: it is neither sold nor released, nor believed', async () => {
     const { saleId, lost } = await remake();
-    expect(await withoutChange(saleId, () => callConfirm(stores.redis, lost.orderNo))).toEqual(['absent']);
-    expect(await withoutChange(saleId, () => callRelease(stores.redis, lost.orderNo))).toEqual(['absent']);
+    expect(await unchanged(saleId, () => callConfirm(stores.redis, lost.orderNo))).toEqual(['absent']);
+    expect(await unchanged(saleId, () => callRelease(stores.redis, lost.orderNo))).toEqual(['absent']);
     const { read, expire } = calls(stores.redis, saleId);
     expect(await read(lost.orderNo)).toEqual(['certain', '2', '[["held"]]']);
     expect(await stores.reservations.lookUp(lost.orderNo)).toMatchObject({ isCertain: false });
@@ -339,7 +335,7 @@ describe('after the data were made again', () => {
     await calls(stores.redis, saleId).expire(lost.orderNo);
     const call = buildReserveCall(saleId, { orderNo: lost.orderNo, userId: 'bo' });
     expect(await callReserveAgain(stores.redis, call)).toEqual(['reserved', '2']);
-    expect(await withoutChange(saleId, () => callReserveAgain(stores.redis, call))).toEqual([
+    expect(await unchanged(saleId, () => callReserveAgain(stores.redis, call))).toEqual([
       'known',
       'held',
       '2',
@@ -363,9 +359,9 @@ describe('after the data were made again', () => {
     expect(await stores.reservations.release(lost.orderNo)).toBe('released');
     await stores.redis.del(order, orderKeys(lost.orderNo).restored);
 
-    expect(await withoutChange(saleId, again)).toEqual({ kind: 'too-late' });
+    expect(await unchanged(saleId, again)).toEqual({ kind: 'too-late' });
     await stores.redis.hset(sale, 'rebuilt_at', String(rebuiltAtMs), 'undecided_from', '2');
-    expect(await withoutChange(saleId, () => again(60_000))).toEqual({ kind: 'too-late' });
+    expect(await unchanged(saleId, () => again(60_000))).toEqual({ kind: 'too-late' });
     // Temporal knows it for longer than the data were made again.
     await stores.redis.hset(sale, 'rebuilt_at', String(rebuiltAtMs - 60_000), 'undecided_from', '1');
     expect(await again(120_000)).toEqual({ kind: 'reserved', epoch: 2 });
@@ -386,15 +382,15 @@ describe('after the data were made again', () => {
   test('what Redis has of an earlier epoch than the order knows is to be repeated', async () => {
     const saleId = await openSale();
     const later = newOrderNo(saleId).replace('-0-1-', '-0-2-');
-    expect(await withoutChange(saleId, () => callConfirm(stores.redis, later))).toEqual(['sale-absent']);
-    expect(await withoutChange(saleId, () => callRelease(stores.redis, later))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callConfirm(stores.redis, later))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callRelease(stores.redis, later))).toEqual(['sale-absent']);
     const call = buildReserveCall(saleId, { orderNo: later, epoch: '2' });
-    expect(await withoutChange(saleId, () => callReserveAgain(stores.redis, call))).toEqual(['sale-absent']);
+    expect(await unchanged(saleId, () => callReserveAgain(stores.redis, call))).toEqual(['sale-absent']);
   });
 
   test('a number that was made for the old epoch is not taken', async () => {
     const { saleId } = await remake();
-    expect(await withoutChange(saleId, () => callReserve(stores.redis, buildReserveCall(saleId)))).toEqual([
+    expect(await unchanged(saleId, () => callReserve(stores.redis, buildReserveCall(saleId)))).toEqual([
       'epoch-changed',
       '2',
     ]);

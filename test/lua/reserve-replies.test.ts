@@ -1,13 +1,13 @@
-/** Every reply of `reserve`, on a real Redis, and what each leaves behind. */
+/** Every reply of `reserve` and what it leaves behind; and what `reserve-again` does alike. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { IDEMPOTENCY_TTL_MS } from '../../src/limits.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { putIntoOutbox } from '../../src/redis/outbox.ts';
-import { buildReserveRequest, buildSale } from '../support/factories.ts';
+import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { buildReserveCall, callReserve, newOrderNo, snapshot } from './raw-scripts.ts';
+import { buildReserveCall, callReserve, newOrderNo, snapshot, expectUnchanged } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -26,11 +26,8 @@ function reserve(saleId: string, overrides: Partial<ReserveRequest> = {}): Promi
 }
 
 /** The refusal, with the proof that it wrote nothing. */
-async function refusal(saleId: string, overrides: Partial<ReserveRequest>): Promise<ReserveOutcome> {
-  const before = await snapshot(stores.redis, saleId);
-  const outcome = await reserve(saleId, overrides);
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return outcome;
+function refusal(saleId: string, overrides: Partial<ReserveRequest>): Promise<ReserveOutcome> {
+  return expectUnchanged(stores.redis, saleId, () => reserve(saleId, overrides));
 }
 
 test('a cart is reserved at the prices of the sale', async () => {
@@ -50,32 +47,6 @@ test('a cart is reserved at the prices of the sale', async () => {
       { sku: 'mug', quantity: 1, unitPrice: 1_450 },
     ],
   });
-});
-
-test('a reserved order is held, counted against its user, projected as queued and in the outbox', async () => {
-  const { saleId } = await openSale();
-  const outcome = await reserve(saleId, { userId: 'bo', items: [{ sku: 'lamp', quantity: 2 }] });
-  if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
-  const { orderNo, reservedAtMs, paymentWindowMs } = outcome;
-  const keys = saleKeys({ saleId, shard: 0 });
-  const [lamp] = (await stores.saleStock.read(saleId))?.skus ?? [];
-  expect(lamp).toMatchObject({ total: 10, available: 8, held: 2, sold: 0 });
-  expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:bo': '2' });
-  expect(await stores.redis.zscore(keys.deadlines, orderNo)).toBe(String(reservedAtMs + paymentWindowMs));
-  expect((await stores.redis.xrange(keys.outbox, '-', '+')).map(([, fields]) => fields)).toEqual([
-    ['order_no', orderNo],
-  ]);
-  expect(await stores.reservations.readOrder(orderNo)).toMatchObject({
-    order: { orderNo, saleId, userId: 'bo', items: [{ sku: 'lamp', quantity: 2, unitPrice: 4_900 }] },
-    state: { status: 'queued', version: 0, payment: 'none', reason: null },
-  });
-});
-
-test('no expiry ever ends a hold', async () => {
-  const { saleId } = await openSale();
-  const outcome = await reserve(saleId);
-  if (outcome.kind !== 'reserved') throw new Error(outcome.kind);
-  expect(await stores.redis.pttl(saleKeys({ saleId, shard: 0 }).order(outcome.orderNo))).toBe(-1);
 });
 
 test('the same key and request answers the order it made before', async () => {
@@ -109,9 +80,8 @@ test('a repeat is answered although the sale has been paused since', async () =>
   expect(await reserve(saleId, { idempotencyKey: 'k' })).toMatchObject({ kind: 'repeated' });
 });
 
-test('a sale that Redis does not know is absent, never sold out', async () => {
+test('the script answers that it does not know the sale', async () => {
   const { saleId } = buildSale();
-  expect(await refusal(saleId, {})).toEqual({ kind: 'sale-absent' });
   expect(await callReserve(stores.redis, buildReserveCall(saleId))).toEqual(['sale-absent']);
 });
 
@@ -155,15 +125,6 @@ test('a sale after its time answers when it closed', async () => {
   expect(await refusal(saleId, {})).toEqual({ kind: 'closed', closesAtMs });
 });
 
-test('a SKU that the sale does not have is named', async () => {
-  const { saleId } = await openSale();
-  const items = [
-    { sku: 'mug', quantity: 1 },
-    { sku: 'sofa', quantity: 1 },
-  ];
-  expect(await refusal(saleId, { items })).toEqual({ kind: 'unknown-sku', sku: 'sofa' });
-});
-
 test('a SKU that is called off is refused, also where none of it is left, and the others are not', async () => {
   const sale = buildSale();
   const skus = sale.skus.map((item) =>
@@ -179,24 +140,11 @@ test('a SKU that is called off is refused, also where none of it is left, and th
   expect(await reserve(saleId)).toMatchObject({ kind: 'reserved' });
 });
 
-test('a cart of which one line is sold out is refused as a whole, with what is left', async () => {
+test('a sold-out SKU is refused with what is free and what unpaid orders hold', async () => {
   const { saleId } = await openSale();
-  const items = [
-    { sku: 'lamp', quantity: 1 },
-    { sku: 'mug', quantity: 6 },
-  ];
-  expect(await refusal(saleId, { items })).toEqual({
-    kind: 'sold-out',
-    sku: 'mug',
-    available: 5,
-    held: 0,
-    openOrders: [],
-  });
-});
-
-test('the last unit is sold and the next shopper finds none', async () => {
-  const { saleId } = await openSale();
-  expect(await reserve(saleId, { items: [{ sku: 'mug', quantity: 5 }] })).toMatchObject({ kind: 'reserved' });
+  const tooMany = await refusal(saleId, { items: [{ sku: 'mug', quantity: 6 }] });
+  expect(tooMany).toEqual({ kind: 'sold-out', sku: 'mug', available: 5, held: 0, openOrders: [] });
+  await reserve(saleId, { items: [{ sku: 'mug', quantity: 5 }] });
   const outcome = await refusal(saleId, { userId: 'bo', items: [{ sku: 'mug', quantity: 1 }] });
   expect(outcome).toEqual({ kind: 'sold-out', sku: 'mug', available: 0, held: 5, openOrders: [] });
 });
@@ -241,12 +189,82 @@ test('a cart that names a SKU twice never reaches Redis', async () => {
   await expect(reserve(saleId, { items })).rejects.toThrow('each SKU once');
 });
 
-test('an idempotency entry expires after a day', async () => {
-  const { saleId } = await openSale();
-  const request = buildReserveRequest({ saleId });
-  await stores.reservations.reserve(request);
-  const { idem } = saleKeys({ saleId, shard: 0 });
-  const leftMs = await stores.redis.pttl(idem(request.userId, request.idempotencyKey));
-  expect(leftMs).toBeGreaterThan(IDEMPOTENCY_TTL_MS - HOUR_MS);
-  expect(leftMs).toBeLessThanOrEqual(IDEMPOTENCY_TTL_MS);
+type Items = ReserveRequest['items'];
+
+/** Both hold stock: one for a new order, the other for an order that every store has lost. */
+const SCRIPTS: [name: string, hold: (saleId: string, items: Items) => Promise<{ kind: string }>][] = [
+  ['reserve', (saleId, items) => reserve(saleId, { items, idempotencyKey: 'k' })],
+  [
+    'reserve-again',
+    (saleId, items) => {
+      const lines = items.map((item) => ({ ...item, unitPrice: 4_900 }));
+      return stores.reservations.reserveAgain(buildOrder({ saleId, items: lines, idempotencyKey: 'k' }));
+    },
+  ],
+];
+
+describe.each(SCRIPTS)('%s', (_, hold) => {
+  /** The refusal of these lines beside a lamp, with the proof that it wrote nothing. */
+  function refusalOf(saleId: string, ...others: Items) {
+    return expectUnchanged(stores.redis, saleId, () =>
+      hold(saleId, [{ sku: 'lamp', quantity: 1 }, ...others]),
+    );
+  }
+
+  test('holds an order, counts it against its user, shows it as queued and puts it into the outbox', async () => {
+    const { saleId } = await openSale();
+    const items = [
+      { sku: 'lamp', quantity: 2 },
+      { sku: 'mug', quantity: 1 },
+    ];
+
+    expect(await hold(saleId, items)).toMatchObject({ kind: 'reserved' });
+
+    const keys = saleKeys({ saleId, shard: 0 });
+    const entries = (await stores.redis.xrange(keys.outbox, '-', '+')).map(([, fields]) => fields);
+    const orderNo = entries[0]?.[1] ?? '';
+    expect(entries).toEqual([['order_no', orderNo]]);
+    const { order, state } = (await stores.reservations.readOrder(orderNo)) ?? {};
+    expect(order).toMatchObject({ orderNo, saleId, userId: 'ada', items });
+    expect(state).toEqual({ status: 'queued', version: 0, payment: 'none', reason: null });
+    expect((await stores.saleStock.read(saleId))?.skus).toMatchObject([
+      { sku: 'lamp', total: 10, available: 8, held: 2, sold: 0 },
+      { sku: 'mug', total: 5, available: 4, held: 1, sold: 0 },
+    ]);
+    expect(await stores.redis.hgetall(keys.limits)).toEqual({ 'lamp:ada': '2', 'mug:ada': '1' });
+    const deadlineMs = (order?.reservedAtMs ?? 0) + (order?.paymentWindowMs ?? 0);
+    expect(await stores.redis.zscore(keys.deadlines, orderNo)).toBe(String(deadlineMs));
+  });
+
+  test('makes a hold that no expiry ends, and an idempotency entry that expires after a day', async () => {
+    const { saleId } = await openSale();
+    await hold(saleId, [{ sku: 'lamp', quantity: 1 }]);
+    const keys = saleKeys({ saleId, shard: 0 });
+    const [orderNo = ''] = await stores.redis.zrange(keys.deadlines, '0', '-1');
+    expect(await stores.redis.pttl(keys.order(orderNo))).toBe(-1);
+    const remainingMs = await stores.redis.pttl(keys.idem('ada', 'k'));
+    expect(remainingMs).toBeGreaterThan(IDEMPOTENCY_TTL_MS - HOUR_MS);
+    expect(remainingMs).toBeLessThanOrEqual(IDEMPOTENCY_TTL_MS);
+  });
+
+  test('answers that Redis does not know the sale, never that it is sold out', async () => {
+    expect(await refusalOf(buildSale().saleId)).toEqual({ kind: 'sale-absent' });
+  });
+
+  test('names a SKU that the sale does not have', async () => {
+    const { saleId } = await openSale();
+    const sofa = { sku: 'sofa', quantity: 1 };
+    expect(await refusalOf(saleId, sofa)).toEqual({ kind: 'unknown-sku', sku: 'sofa' });
+  });
+
+  test('takes nothing of a cart of which one line is sold out', async () => {
+    const { saleId } = await openSale();
+    const outcome = await refusalOf(saleId, { sku: 'mug', quantity: 6 });
+    expect(outcome).toMatchObject({ kind: 'sold-out', sku: 'mug' });
+  });
+
+  test('may take the last units', async () => {
+    const { saleId } = await openSale();
+    expect(await hold(saleId, [{ sku: 'mug', quantity: 5 }])).toMatchObject({ kind: 'reserved' });
+  });
 });

@@ -5,7 +5,7 @@ import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/o
 import { saleKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { snapshot } from './raw-scripts.ts';
+import { expectUnchanged } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -45,11 +45,8 @@ async function reserved(saleId: string, overrides: Partial<ReserveRequest> = {})
 }
 
 /** The refusal, with the proof that it wrote nothing. */
-async function refusal(saleId: string, overrides: Partial<ReserveRequest>): Promise<ReserveOutcome> {
-  const before = await snapshot(stores.redis, saleId);
-  const outcome = await reserve(saleId, overrides);
-  expect(await snapshot(stores.redis, saleId)).toEqual(before);
-  return outcome;
+function refusal(saleId: string, overrides: Partial<ReserveRequest>): Promise<ReserveOutcome> {
+  return expectUnchanged(stores.redis, saleId, () => reserve(saleId, overrides));
 }
 
 test('a sale that asks for work takes a ticket that was worked for, and one of the shop', async () => {
