@@ -57,11 +57,6 @@ async function refused(reply: Promise<Reply>): Promise<string> {
 
 const refusedWith = (ticket: string): Promise<string> => refused(shopper.placeOrder(order(ticket)));
 
-test('an order without the ticket that its sale demands is refused', async () => {
-  const bare = { saleId, items: [{ sku: 'mug', quantity: 1 }] };
-  expect(await refused(shopper.placeOrder(bare))).toBe('403 ticket_required');
-});
-
 test('a ticket opens the sale, and its charges are lines of the order', async () => {
   const charges = [
     { code: 'shipping', name: 'Versand nach Köln', amount: 495 },
@@ -82,13 +77,6 @@ test('a ticket opens the sale, and its charges are lines of the order', async ()
   });
 });
 
-test('a total that the shopper did not see is refused with the right one', async () => {
-  const ticket = await signTicket({ ...own(), charges: [{ code: 'tax', name: 'Tax', amount: 50 }] });
-  const reply = await shopper.placeOrder({ ...order(ticket), expectedTotal: 1_450 });
-  expect(problemOf(reply)).toMatchObject({ code: 'total_changed', total: 1_500, currency: 'EUR' });
-  acceptedOf(await shopper.placeOrder({ ...order(ticket), expectedTotal: 1_500 }));
-});
-
 test('a ticket that names the items and the reference of its order is good for no other', async () => {
   const bound = { ...own(), items: [{ sku: 'mug', quantity: 1 }], reference: 'R-8' };
   const its = { ...order(await signTicket(bound)), reference: 'R-8' };
@@ -103,14 +91,6 @@ test('a ticket that names the items and the reference of its order is good for n
     expect(await refused(shopper.placeOrder(other))).toBe('403 ticket_invalid other_order');
   }
   acceptedOf(await shopper.placeOrder(its));
-});
-
-test('a ticket of single use is refused the second time, with the order that spent it', async () => {
-  const ticket = await signTicket(own());
-  const { orderNo } = acceptedOf(await shopper.placeOrder(order(ticket)));
-  const again = await shopper.placeOrder(order(ticket));
-  expect(refusalOf(again)).toBe('409 ticket_used');
-  expect(problemOf(again)['orderNo']).toBe(orderNo);
 });
 
 test('another signature over the same id is the same ticket', async () => {
@@ -214,10 +194,6 @@ const FAULTY: Record<string, [reason: string, make: () => string | Promise<strin
     'malformed',
     () => signTicket({ ...own(), charges: [{ code: 'c', name: 'C', amount: 0.5 }] }),
   ],
-  'that takes more off than there is to pay': [
-    'nothing_to_pay',
-    () => signTicket({ ...own(), charges: [{ code: 'gift', name: 'Gift', amount: -1_451 }] }),
-  ],
 };
 
 test.each(Object.entries(FAULTY))('a ticket %s is refused', async (_what, [reason, make]) => {
@@ -232,17 +208,13 @@ test('a ticket is checked also where the sale demands none', async () => {
 });
 
 test.each([
-  ['a ticket that is no text', { ticket: 1 }],
   ['an empty ticket', { ticket: '' }],
   ['a huge ticket', { ticket: 'x'.repeat(8_193) }],
   ['an expected total below nothing', { expectedTotal: -1 }],
   ['a part of a cent', { expectedTotal: 14.5 }],
-  ['an expected total as text', { expectedTotal: '1450' }],
   ['a reference of two lines', { reference: 'a\nb' }],
   ['an empty reference', { reference: '' }],
-  ['metadata that are a list', { metadata: ['a'] }],
   ['metadata under one of our names', { metadata: { holdfast_order_no: 'x' } }],
-  ['metadata of numbers', { metadata: { a: 1 } }],
   ['charges in the body', { charges: [{ code: 'c', name: 'C', amount: -1 }] }],
 ])('%s is refused as it stands', async (_what, part) => {
   const body = { ...order(await signTicket(own())), ...part };
