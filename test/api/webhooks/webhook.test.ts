@@ -76,52 +76,24 @@ test('the raw bytes are kept as they came', async () => {
   expect(rows).toEqual([{ body, kind: 'payment_succeeded' }]);
 });
 
-test('the same payment notified twice is recorded once', async () => {
-  const orderNo = await buyStored();
-  const body = succeeded(orderNo);
+test.each([
+  ['of the wrong amount', buyStored, 1, 'parked'],
+  ['for an order that is not stored', () => shopper.buy(saleId), 4_900, 'received'],
+] as const)('money %s is taken too', async (_, buy, amount, status) => {
+  const orderNo = await buy();
 
-  await Promise.all([call(body), call(body)]);
+  expect(codeOf(await call(succeeded(orderNo, { amount })))).toBe('204');
 
-  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
-  expect((await api.stores.orders.read(orderNo))?.state.version).toBe(2);
+  expect(await paymentStatuses(orderNo)).toEqual([{ status }]);
 });
 
-test('a second payment for the same order is to be refunded', async () => {
-  const orderNo = await buyStored();
-
-  await call(succeeded(orderNo));
-  await call(succeeded(orderNo));
-
-  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }, { status: 'refund_due' }]);
-});
-
-test('money for an order that is not stored yet is kept, and matched when it is', async () => {
-  const orderNo = await shopper.buy(saleId);
-
-  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
-  await api.store(orderNo);
-
-  expect(await shopper.readOrder(orderNo)).toMatchObject({ payment: 'received' });
-});
-
-test('money of the wrong amount is taken, and left to an operator', async () => {
-  const orderNo = await buyStored();
-
-  expect(codeOf(await call(succeeded(orderNo, { amount: 1 })))).toBe('204');
-
-  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'parked' }]);
-  expect((await api.stores.orders.read(orderNo))?.state.payment).toBe('none');
-});
-
-test('a failed payment and an event that moves no money change nothing', async () => {
-  const orderNo = await buyStored();
+test('a failed payment, and an event that moves no money, are taken', async () => {
+  const reference = await buyStored();
   const timestamp = new Date().toISOString();
-  const data = { payment_id: null, session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+  const data = { payment_id: null, session_id: null, reference, amount: 4_900, currency: 'EUR' };
 
   expect(codeOf(await call(JSON.stringify({ type: 'payment.failed', timestamp, data })))).toBe('204');
   expect(codeOf(await call(JSON.stringify({ type: 'customer.created', timestamp })))).toBe('204');
-
-  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'none', version: 1 });
 });
 
 test.each<[string, Signing]>([
@@ -137,13 +109,7 @@ test.each<[string, Signing]>([
   expect(await paymentStatuses(orderNo)).toEqual([]);
 });
 
-test('a notice without a signature is refused with 401', async () => {
-  const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body: succeeded('x') });
-
-  expect(codeOf(reply)).toBe('401 invalid_signature');
-});
-
-test.each(['{"type":', '[', '7', ''])(
+test.each(['{"type":', '[', '7', '', succeeded('x')])(
   'a notice is verified before it is read: of %j without a signature nothing is said but that',
   async (body) => {
     const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body });
@@ -200,15 +166,14 @@ test('a notice larger than any provider sends is refused with 413', async () => 
 
 test('while MySQL is away a notice is not acknowledged, so that it comes again', async () => {
   const { pool, ...parts } = await openMysqlAway();
+  onTestFinished(() => pool.end());
   const app = await api.withParts({ pool, ...parts });
-  try {
-    const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
-    expect(codeOf(reply)).toBe('503 inbox_unavailable');
-    expect(reply.headers.get('retry-after')).toBe('1');
-  } finally {
-    await app.close();
-    await pool.end();
-  }
+  onTestFinished(() => app.close());
+
+  const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
+
+  expect(codeOf(reply)).toBe('503 inbox_unavailable');
+  expect(reply.headers.get('retry-after')).toBe('1');
 });
 
 test('pressing pay at the provider brings the notice', async () => {
