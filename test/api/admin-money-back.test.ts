@@ -1,4 +1,4 @@
-/** Administrators' calls: their rights, what they ask of the store, and how each outcome is answered. */
+/** Two calls of administrators: what they ask of the store, and how each of its outcomes is answered. */
 
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -45,6 +45,7 @@ function answer<T>(args: unknown[], outcome: T | Error): T {
   return outcome;
 }
 
+const AWAY = new Error('connect ECONNREFUSED');
 const { orderNo } = buildOrder();
 const REFUND = '/v1/admin/payments/7/refund';
 const RETURN = `/v1/admin/orders/${orderNo}/return-stock`;
@@ -64,114 +65,56 @@ const tokenWith = (roles: unknown): Promise<string> =>
     .setExpirationTime('1h')
     .sign(new TextEncoder().encode(JWT_SECRET));
 
-describe('the right to decide', () => {
-  test.each([REFUND, RETURN])('%s needs a token', async (path) => {
-    expect(refusalOf(await send(`${app.url}${path}`, 'POST'))).toBe('401 unauthorized');
-    expect(asked).toEqual([]);
-  });
-
-  test.each([REFUND, RETURN])('%s is not for shoppers', async (path) => {
-    const token = await signToken(JWT_SECRET, 'ada', '1h');
-    expect(refusalOf(await post(path, token))).toBe('403 forbidden');
-    expect(asked).toEqual([]);
-  });
-
-  test.each([
-    ['an empty list', []],
-    ['others', ['support', 'Admin', 'administrator']],
-    ['text', 'admin'],
-    ['null', null],
-    ['an object', { admin: true }],
-    ['nested lists', [['admin']]],
-  ])('roles that are %s make no administrator', async (_, roles) => {
-    expect(refusalOf(await post(REFUND, await tokenWith(roles)))).toBe('403 forbidden');
-    expect(asked).toEqual([]);
-  });
-
-  test('an administrator may have other roles beside', async () => {
-    expect((await post(REFUND, await tokenWith(['support', 'admin']))).status).toBe(202);
-  });
-
-  test("an administrator's token without a valid signature is refused", async () => {
-    const forged = await signToken('another-secret-that-is-long-enough-for-it', 'grace', '1h', {
-      roles: ['admin'],
-    });
-    expect(refusalOf(await post(REFUND, forged))).toBe('401 unauthorized');
-  });
+test.each([
+  ['an empty list', []],
+  ['others', ['support', 'Admin', 'administrator']],
+  ['text', 'admin'],
+  ['null', null],
+  ['an object', { admin: true }],
+  ['nested lists', [['admin']]],
+])('roles that are %s make no administrator', async (_, roles) => {
+  expect(refusalOf(await post(REFUND, await tokenWith(roles)))).toBe('403 forbidden');
+  expect(asked).toEqual([]);
 });
 
-describe('a refund', () => {
-  test('is recorded under the administrator, and answers the same when it is repeated', async () => {
-    const first = await post(REFUND);
-    const second = await post(REFUND);
-    expect([first.status, second.status]).toEqual([202, 202]);
-    expect(first.body).toEqual({ paymentId: 7, refund: 'requested' });
-    expect(second.body).toEqual(first.body);
-    expect(asked).toEqual([
-      [7, 'grace', null],
-      [7, 'grace', null],
-    ]);
-  });
-
-  test('of money that cannot go back now is refused', async () => {
-    request = 'not-refundable';
-    expect(refusalOf(await post(REFUND))).toBe('409 not_refundable');
-  });
-
-  test('of a payment that is not there is not found', async () => {
-    request = 'unknown';
-    expect(refusalOf(await post(REFUND))).toBe('404 payment_not_found');
-  });
-
-  test.each(['0', '-1', '07', '7.5', '1e3', 'seven', '9'.repeat(16), "1'--"])(
-    'of what is no number of a payment, %s, is not found, and the store is not asked',
-    async (text) => {
-      const path = `/v1/admin/payments/${encodeURIComponent(text)}/refund`;
-      expect(refusalOf(await post(path))).toBe('404 payment_not_found');
-      expect(asked).toEqual([]);
-    },
-  );
-
-  test('is not promised while the store is away', async () => {
-    request = new Error('connect ECONNREFUSED');
-    const reply = await post(REFUND);
-    expect(refusalOf(reply)).toBe('503 decision_unavailable');
-    expect(reply.headers.get('retry-after')).toBe('1');
-  });
+test.each([
+  [REFUND, 7, { paymentId: 7, refund: 'requested' }],
+  [RETURN, orderNo, { orderNo, stock: 'returned' }],
+])('%s is asked of the store under the administrator', async (path, subject, body) => {
+  expect(await post(path)).toMatchObject({ status: 202, body });
+  expect(asked).toEqual([[subject, 'grace', null]]);
 });
 
-describe('return of stock', () => {
-  test('is recorded under the administrator, and answers the same when it is repeated', async () => {
-    const first = await post(RETURN);
-    const second = await post(RETURN);
-    expect([first.status, second.status]).toEqual([202, 202]);
-    expect(first.body).toEqual({ orderNo, stock: 'returned' });
-    expect(second.body).toEqual(first.body);
-    expect(asked).toEqual([
-      [orderNo, 'grace', null],
-      [orderNo, 'grace', null],
-    ]);
-  });
-
-  test('of an order whose money has not gone back is refused', async () => {
-    returnStock = 'not-refunded';
-    expect(refusalOf(await post(RETURN))).toBe('409 not_refunded');
-  });
-
-  test('of an order that is not there is not found', async () => {
-    returnStock = 'unknown';
-    expect(refusalOf(await post(RETURN))).toBe('404 order_not_found');
-  });
-
-  test('of what is no orderNo is not found, and the store is not asked', async () => {
-    expect(refusalOf(await post('/v1/admin/orders/nope/return-stock'))).toBe('404 order_not_found');
+test.each(['0', '-1', '07', '7.5', '1e3', 'seven', '9'.repeat(16), "1'--"])(
+  'the store is not asked for what is no number of a payment, %s',
+  async (text) => {
+    const path = `/v1/admin/payments/${encodeURIComponent(text)}/refund`;
+    expect(refusalOf(await post(path))).toBe('404 payment_not_found');
     expect(asked).toEqual([]);
-  });
+  },
+);
 
-  test('is not promised while the store is away', async () => {
-    returnStock = new Error('connect ECONNREFUSED');
-    expect(refusalOf(await post(RETURN))).toBe('503 decision_unavailable');
-  });
+test('the store is not asked for what is no orderNo', async () => {
+  expect(refusalOf(await post('/v1/admin/orders/nope/return-stock'))).toBe('404 order_not_found');
+  expect(asked).toEqual([]);
+});
+
+test.each([
+  ['not-refundable', '409 not_refundable'],
+  ['unknown', '404 payment_not_found'],
+  [AWAY, '503 decision_unavailable'],
+] as const)('a refund for which the store answers %s is refused: %s', async (outcome, refusal) => {
+  request = outcome;
+  expect(refusalOf(await post(REFUND))).toBe(refusal);
+});
+
+test.each([
+  ['not-refunded', '409 not_refunded'],
+  ['unknown', '404 order_not_found'],
+  [AWAY, '503 decision_unavailable'],
+] as const)('a return for which the store answers %s is refused: %s', async (outcome, refusal) => {
+  returnStock = outcome;
+  expect(refusalOf(await post(RETURN))).toBe(refusal);
 });
 
 describe('a reason', () => {
