@@ -1,9 +1,9 @@
-/** Claims of due refunds: relays take, complete and release them, and no two have the same. */
+/** Claims of due refunds: what they have that those of orders have not (`orders/claims.test.ts` has the rest). */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
-import { buildReversal, reverse } from '../support/payment-notices.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
 
@@ -31,20 +31,11 @@ const nameOf = (payment: ProviderPayment | undefined) => ({
   providerPaymentId: payment?.providerPaymentId,
 });
 
-/** As if it had become due, or its claim had run out, so long ago. */
-const ageDue = (payment: ProviderPayment | undefined, seconds: number) =>
-  modify(
-    stores.pool,
-    `UPDATE payments SET engine_due_at = NOW(3) - INTERVAL ? SECOND
-     WHERE provider_payment_id = ? AND engine_due_at IS NOT NULL`,
-    [seconds, payment?.providerPaymentId],
-  );
-
 const idsOf = (payments: readonly ProviderPayment[]) => Promise.all(payments.map(world.idOf));
 const claim = async (limit: number) =>
   (await stores.refundClaims.take(limit)).map(({ paymentId }) => paymentId);
 
-test('a refund that is due is claimed once, with what its workflow needs', async () => {
+test('a claim has what the workflow of its refund needs', async () => {
   const payments = await lateMoney(1);
   const [payment] = payments;
   const [paymentId] = await idsOf(payments);
@@ -52,67 +43,6 @@ test('a refund that is due is claimed once, with what its workflow needs', async
   expect(claimed).toMatchObject([
     { paymentId, orderNo: payment?.orderNo, amount: 4_900, currency: 'EUR', reason: 'order_ended' },
   ]);
-  expect(await stores.refundClaims.take(10)).toEqual([]);
-});
-
-test('the longest due come first, up to the limit', async () => {
-  const payments = await lateMoney(3);
-  const [young, old, middle] = payments;
-  await ageDue(young, 10);
-  await ageDue(old, 30);
-  await ageDue(middle, 20);
-  const [youngId, oldId, middleId] = await idsOf(payments);
-  expect(await claim(2)).toEqual([oldId, middleId]);
-  expect(await claim(2)).toEqual([youngId]);
-});
-
-test('relays that claim at once never get the same refund, and together get all', async () => {
-  const payments = await lateMoney(12);
-  const claims = await Promise.all(Array.from({ length: 4 }, () => claim(5)));
-  const claimed = [...claims.flat(), ...(await claim(20))];
-  expect(claimed).toHaveLength(12);
-  expect(new Set(claimed)).toEqual(new Set(await idsOf(payments)));
-});
-
-test('a completed claim is due no more; a released one is due at once', async () => {
-  const payments = await lateMoney(2);
-  const [first, second] = await idsOf(payments);
-  const claimed = await stores.refundClaims.take(2);
-  await stores.refundClaims.complete(claimed.filter(({ paymentId }) => paymentId === first));
-  await stores.refundClaims.release(claimed.filter(({ paymentId }) => paymentId === second));
-  expect(await claim(2)).toEqual([second]);
-  for (const payment of payments) await ageDue(payment, 0);
-  expect(await claim(2)).toEqual([second]);
-});
-
-test('what was not tried, and what failed once or twice, keeps its place; a third failure in a row loses it', async () => {
-  const payments = await lateMoney(3);
-  const [poison, ...others] = await idsOf(payments);
-  for (const [i, payment] of payments.entries()) await ageDue(payment, 40 - i);
-
-  for (let tries = 0; tries < 3; tries += 1) {
-    const claimed = await stores.refundClaims.take(2);
-    expect(claimed[0]?.paymentId).toBe(poison);
-    await stores.refundClaims.release(claimed, claimed.slice(0, 1));
-  }
-
-  expect(await claim(3)).toEqual([...others, poison]);
-});
-
-test('the claim of a relay that died runs out', async () => {
-  const payments = await lateMoney(1);
-  await claim(1);
-  await ageDue(payments[0], 0);
-  expect(await claim(1)).toEqual(await idsOf(payments));
-});
-
-test('news of a refund while it is claimed keeps it due', async () => {
-  const [payment] = await lateMoney(1);
-  if (!payment) throw new Error('no payment');
-  const claimed = await stores.refundClaims.take(1);
-  await reverse(stores, buildReversal(payment));
-  await stores.refundClaims.complete(claimed);
-  expect(await claim(1)).toEqual([await world.idOf(payment)]);
 });
 
 test('a relay that completes its claim late does not end the claim of the next', async () => {
@@ -123,25 +53,10 @@ test('a relay that completes its claim late does not end the claim of the next',
     claimedUntilMs: taken.claimedUntilMs - 3_600_000,
   }));
   expect(late).toHaveLength(1);
-  await ageDue(payments[0], 0);
+  await ageClaim(stores.pool, 'refund', 'all', 0);
   expect(await claim(1)).toEqual(await idsOf(payments));
   await stores.refundClaims.complete(late);
-  await ageDue(payments[0], 0);
-  expect(await claim(1)).toEqual(await idsOf(payments));
-});
-
-test('a claim that is released late makes nothing due that was completed', async () => {
-  await lateMoney(1);
-  const claimed = await stores.refundClaims.take(1);
-  await stores.refundClaims.complete(claimed);
-  await stores.refundClaims.release(claimed);
-  expect(await claim(1)).toEqual([]);
-});
-
-test('completing and releasing no claims does nothing', async () => {
-  const payments = await lateMoney(1);
-  await stores.refundClaims.complete([]);
-  await stores.refundClaims.release([]);
+  await ageClaim(stores.pool, 'refund', 'all', 0);
   expect(await claim(1)).toEqual(await idsOf(payments));
 });
 

@@ -1,8 +1,9 @@
-/** Claims of due orders: relays take, complete and release them, and no two have the same. */
+/** Claims of due orders: what they have that those of refunds have not (`claims.test.ts` has the rest). */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -27,22 +28,16 @@ async function storeAhead(count: number): Promise<Order[]> {
   return orders;
 }
 
-/** As if it had become due so long ago. */
 const ageDue = (order: Order | undefined, seconds: number) =>
-  modify(
-    stores.pool,
-    'UPDATE orders SET engine_due_at = NOW(3) - INTERVAL ? SECOND WHERE order_no = ? AND engine_due_at IS NOT NULL',
-    [seconds, order?.orderNo],
-  );
+  ageClaim(stores.pool, 'start', order?.orderNo ?? '', seconds);
 
 const claim = async (limit: number) =>
   (await stores.orderClaims.take(limit)).map(({ order }) => order.orderNo);
 
-test('orders stored ahead are claimed with all that their workflow needs, once', async () => {
+test('a claim has all that the workflow of its order needs', async () => {
   const [order] = await storeAhead(1);
   const state = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
   expect(await stores.orderClaims.take(10)).toEqual([{ order, state }]);
-  expect(await stores.orderClaims.take(10)).toEqual([]);
 });
 
 test('those with money come first, then the longest due, up to the limit', async () => {
@@ -82,30 +77,6 @@ test('those of a sale that is called off leave half of the room to those that ar
   expect(await claim(5)).toHaveLength(2);
 });
 
-test('two relays that claim at once never get the same order, and together get all', async () => {
-  const orders = await storeAhead(60);
-  const claims = await Promise.all(Array.from({ length: 6 }, () => claim(10)));
-  const claimed = claims.flat();
-  expect(new Set(claimed).size).toBe(claimed.length);
-  const rest = await claim(100);
-  expect(new Set([...claimed, ...rest])).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
-  expect(claimed.length + rest.length).toBe(60);
-});
-
-test('a claim of a relay that died expires', async () => {
-  const [order] = await storeAhead(1);
-  await claim(1);
-  const { seconds } = await selectOne(
-    stores.pool,
-    'SELECT TIMESTAMPDIFF(SECOND, NOW(3), engine_due_at) AS seconds FROM orders WHERE order_no = ?',
-    [order?.orderNo],
-  );
-  expect(seconds).toBeGreaterThan(0);
-  expect(seconds).toBeLessThanOrEqual(30);
-  await ageDue(order, 0);
-  expect(await claim(1)).toEqual([order?.orderNo]);
-});
-
 test('an order whose claim is completed is started and due no more', async () => {
   const [order] = await storeAhead(1);
   await stores.orderClaims.complete(await stores.orderClaims.take(1));
@@ -115,16 +86,6 @@ test('an order whose claim is completed is started and due no more', async () =>
     [order?.orderNo],
   );
   expect(row).toEqual({ started: 1, due: null });
-});
-
-test('money that came while an order was claimed keeps it due', async () => {
-  const [order, quiet] = await storeAhead(2);
-  const claimed = await stores.orderClaims.take(2);
-  if (order) await pay(stores, order);
-  await stores.orderClaims.complete(claimed);
-  await ageDue(order, 0);
-  await ageDue(quiet, 0);
-  expect(await claim(10)).toEqual([order?.orderNo]);
 });
 
 test('completing a claim twice keeps the time of the first start', async () => {
@@ -141,52 +102,6 @@ test('completing a claim twice keeps the time of the first start', async () => {
     [order?.orderNo],
   );
   expect(row['at']).toEqual(new Date('2026-01-01T00:00:00Z'));
-});
-
-test('released claims can be claimed again at once', async () => {
-  const orders = await storeAhead(3);
-  await stores.orderClaims.release(await stores.orderClaims.take(3));
-  expect(new Set(await claim(3))).toEqual(new Set(orders.map(({ orderNo }) => orderNo)));
-});
-
-test('what was not tried, and what failed once or twice, keeps its place; a third failure in a row loses it', async () => {
-  const orders = await storeAhead(4);
-  const [poison, ...others] = orders.map(({ orderNo }) => orderNo);
-  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
-  const { take, release, complete } = stores.orderClaims;
-  const tryFirst = async (): Promise<string | undefined> => {
-    const claimed = await take(3);
-    await release(claimed, claimed.slice(0, 1));
-    return claimed[0]?.order.orderNo;
-  };
-
-  expect([await tryFirst(), await tryFirst(), await tryFirst()]).toEqual([poison, poison, poison]);
-  expect(await claim(4)).toEqual([...others, poison]);
-
-  // From then on each failure is one in a row, until one try succeeds.
-  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
-  expect(await tryFirst()).toBe(poison);
-  const again = await take(4);
-  expect(again.map(({ order }) => order.orderNo)).toEqual([...others, poison]);
-  await complete(again);
-  await stores.orderClaims.requeue(orders.map(({ orderNo }) => orderNo));
-  for (const [i, order] of orders.entries()) await ageDue(order, 40 - i);
-  expect([await tryFirst(), await tryFirst()]).toEqual([poison, poison]);
-});
-
-test('an order whose relay died has its first place again once its claim was taken and released', async () => {
-  const [first, second] = await storeAhead(2);
-  await ageDue(first, 60);
-  await ageDue(second, 30);
-  await claim(1);
-  // Its claim runs out, by then behind the other.
-  await ageDue(first, 0);
-  const claimed = await stores.orderClaims.take(2);
-  expect(claimed.map(({ order }) => order.orderNo)).toEqual([second?.orderNo, first?.orderNo]);
-
-  await stores.orderClaims.release(claimed);
-
-  expect(await claim(2)).toEqual([first?.orderNo, second?.orderNo]);
 });
 
 test('money begins a new place, whatever failed before', async () => {
@@ -221,13 +136,6 @@ test('a claim released late does not make an order due that has ended meanwhile'
   await stores.orders.cancel(order?.orderNo ?? '', 'operator_request', { force: false });
   await stores.orderClaims.release(claimed);
   expect(await claim(1)).toEqual([]);
-});
-
-test('completing and releasing no claims does nothing', async () => {
-  await storeAhead(1);
-  await stores.orderClaims.complete([]);
-  await stores.orderClaims.release([]);
-  expect(await claim(10)).toHaveLength(1);
 });
 
 test('a running order becomes due by the wish to cancel and by money, after a grace for the direct way', async () => {
