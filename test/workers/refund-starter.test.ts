@@ -1,12 +1,13 @@
 /** The relay's refund starter: due refunds are claimed and started as workflows, each once. */
 
-import { expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { selectRows } from '../../src/mysql/connection.ts';
+import { createEngineBudget } from '../../src/redis/budget.ts';
 import { createEngineGate, type RefundStarterDeps, startDueRefunds } from '../../src/workers/starter.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
-import { openTestStores, silent } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 /** More than one pass takes. */
 const MANY = 13;
@@ -16,19 +17,27 @@ const PLENTY = 16 * MANY;
 
 const byId = (a: number, b: number): number => a - b;
 
-async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}) {
-  const stores = await openTestStores({ ENGINE_BUDGET: engineBudget });
-  onTestFinished(() => stores.close());
-  const { saleId } = await stores.openSale(buildSale());
+let shared: TestStores;
+let saleId: string;
+beforeAll(async () => {
+  shared = await openTestStores();
+  ({ saleId } = await shared.openSale(buildSale()));
+});
+afterAll(() => shared.close());
+// What is due is due in all sales, and all share the slots: each test begins with nothing.
+beforeEach(async () => {
+  await shared.pool.query('DELETE FROM payments');
+  await shared.redis.flushall();
+});
+
+function openStarter({ slots = 50 }: { slots?: number } = {}) {
+  const stores = { ...shared, budget: createEngineBudget(shared.redis, slots, silent) };
   const started: number[] = [];
   const failing = new Set<number>();
-  /** Runs while Temporal is being signalled. */
-  let meanwhile = (_paymentId: number): Promise<unknown> => Promise.resolve();
   const engine: RefundStarterDeps['engine'] = {
     async startRefund({ paymentId }) {
       if (failing.has(paymentId)) throw new Error('14 UNAVAILABLE');
       started.push(paymentId);
-      await meanwhile(paymentId);
     },
   };
   const gate = createEngineGate(stores.budget, silent, 0);
@@ -37,7 +46,6 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
     stores,
     started,
     failing,
-    during: (act: typeof meanwhile) => void (meanwhile = act),
     pass: () => startDueRefunds(deps),
     /** Money of an order that has ended: due to be refunded. */
     async owe(): Promise<number> {
@@ -61,9 +69,6 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
       return row?.payment_id ?? 0;
     },
     slotOf: (paymentId: number): Promise<string> => readRefundWorkflowId(stores.pool, paymentId),
-    async makeDueNow(paymentId: number): Promise<void> {
-      await stores.pool.query('UPDATE payments SET engine_due_at = NOW(3) WHERE payment_id = ?', [paymentId]);
-    },
     /** Those that any relay might claim now. */
     async due(): Promise<number[]> {
       return (await stores.refundClaims.take(100)).map(({ paymentId }) => paymentId);
@@ -72,7 +77,7 @@ async function openStarter({ engineBudget = 50 }: { engineBudget?: number } = {}
 }
 
 test('the refund of each payment that is to go back is started once', async () => {
-  const { started, pass, owe } = await openStarter();
+  const { started, pass, owe } = openStarter();
   const owed = [await owe(), await owe()];
 
   await pass();
@@ -82,13 +87,13 @@ test('the refund of each payment that is to go back is started once', async () =
 });
 
 test('with nothing due it pauses', async () => {
-  const { started, pass } = await openStarter();
+  const { started, pass } = openStarter();
   expect(await pass()).toBeGreaterThan(0);
   expect(started).toEqual([]);
 });
 
 test('a pass takes a few, so that orders find room beside them; the next takes the rest', async () => {
-  const { started, pass, owe, slotOf, stores } = await openStarter({ engineBudget: PLENTY });
+  const { started, pass, owe, slotOf, stores } = openStarter({ slots: PLENTY });
   const owed: number[] = [];
   for (let i = 0; i < MANY; i += 1) owed.push(await owe());
 
@@ -101,7 +106,7 @@ test('a pass takes a few, so that orders find room beside them; the next takes t
 });
 
 test('a refund holds a slot of the engine until its first step gives it back', async () => {
-  const { started, pass, owe, slotOf, stores } = await openStarter({ engineBudget: 1 });
+  const { started, pass, owe, slotOf, stores } = openStarter({ slots: 1 });
   const owed = [await owe(), await owe()];
 
   await pass();
@@ -114,7 +119,7 @@ test('a refund holds a slot of the engine until its first step gives it back', a
 });
 
 test('without room nothing is claimed', async () => {
-  const { started, pass, owe, due, stores } = await openStarter({ engineBudget: 1 });
+  const { started, pass, owe, due, stores } = openStarter({ slots: 1 });
   const paymentId = await owe();
   await stores.budget.acquire(['an-order']);
 
@@ -125,7 +130,7 @@ test('without room nothing is claimed', async () => {
 });
 
 test('a claim that Temporal does not take is released at once, with its slot', async () => {
-  const { started, failing, pass, owe, due, stores } = await openStarter();
+  const { started, failing, pass, owe, due, stores } = openStarter();
   const [refused, accepted] = [await owe(), await owe()];
   failing.add(refused);
 
@@ -134,27 +139,4 @@ test('a claim that Temporal does not take is released at once, with its slot', a
   expect(started).toEqual([accepted]);
   expect(await due()).toEqual([refused]);
   expect(await stores.budget.room()).toBe(49);
-});
-
-test('two starters at once never start the same refund', async () => {
-  const { started, pass, owe } = await openStarter({ engineBudget: PLENTY });
-  const owed: number[] = [];
-  for (let i = 0; i < MANY; i += 1) owed.push(await owe());
-
-  await Promise.all([pass(), pass(), pass()]);
-
-  expect(started.toSorted(byId)).toEqual(owed.toSorted(byId));
-});
-
-test('a payment that becomes due anew while its refund is being started is claimed again', async () => {
-  const { started, during, pass, owe, makeDueNow } = await openStarter();
-  const paymentId = await owe();
-  during(makeDueNow);
-  await pass();
-  during(() => Promise.resolve());
-
-  await pass();
-  await pass();
-
-  expect(started).toEqual([paymentId, paymentId]);
 });

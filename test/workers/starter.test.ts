@@ -1,24 +1,42 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import type { OrderState } from '../../src/orders/order.ts';
-import type { StoreConfig } from '../../src/stores/open.ts';
+import { createEngineBudget } from '../../src/redis/budget.ts';
 import { BURST_ORDERS, createBurst } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate, createStarter, type StarterDeps } from '../../src/workers/starter.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { openTestStores, silent } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 /** While money keeps others away, one is started in this time. */
 const FLOOR_MS = 250;
 const COLD_MS = 5_000;
 
-/** Of a process that has worked before, unless it is cold. */
-async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<string>(), coldMs = 0) {
-  const stores = await openTestStores(config);
-  onTestFinished(() => stores.close());
-  const { saleId } = await stores.openSale(buildSale());
+let shared: TestStores;
+let saleId: string;
+beforeAll(async () => {
+  shared = await openTestStores();
+});
+afterAll(() => shared.close());
+// What is due is due in all sales, and all share the slots: each test begins with nothing.
+beforeEach(async () => {
+  await shared.pool.query('DELETE FROM orders');
+  await shared.redis.flushall();
+  ({ saleId } = await shared.openSale(buildSale()));
+});
+
+interface Starter {
+  slots?: number;
+  failing?: Set<string>;
+  /** Of a process that has just begun; else it has worked before. */
+  coldMs?: number;
+}
+
+function openStarter({ slots = 50, failing = new Set(), coldMs = 0 }: Starter = {}) {
+  const stores = { ...shared, budget: createEngineBudget(shared.redis, slots, silent) };
   const calls: string[] = [];
   const windows: (number | undefined)[] = [];
   const states: (OrderState | undefined)[] = [];
@@ -60,16 +78,12 @@ async function openStarter(config: Partial<StoreConfig> = {}, failing = new Set<
         signedOrder: null,
       }),
     /** As if the time in which the API should signal it itself were over. */
-    async makeDueNow(): Promise<void> {
-      await stores.pool.query(
-        'UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND WHERE engine_due_at > NOW(3)',
-      );
-    },
+    makeDueNow: () => ageClaim(stores.pool, 'start', 'all'),
   };
 }
 
 test('each due order is started or signalled once, as its state demands', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
   const [plain, paid, cancelled] = [await storeAhead(), await storeAhead(), await storeAhead()];
   await receive(paid);
   await stores.orders.requestCancel(cancelled);
@@ -82,45 +96,29 @@ test('each due order is started or signalled once, as its state demands', async 
   expect(await countStoredAhead(stores.pool)).toEqual(new Map());
 });
 
-test('with room for one, the order with money goes first, then the oldest', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter({ ENGINE_BUDGET: 1 });
-  const oldest = await storeAhead();
-  const newer = await storeAhead();
-  const paid = await storeAhead();
+test('with room for one, the order with money goes first, then the one that is to be cancelled, then the oldest', async () => {
+  const { stores, calls, pass, storeAhead, receive } = openStarter({ slots: 1 });
+  const [newer, oldest] = [await storeAhead(), await storeAhead()];
+  const [unwanted, paid] = [await storeAhead(), await storeAhead()];
   await receive(paid);
-  await makeDueNow();
-  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', [
-    oldest,
-  ]);
-
-  for (const orderNo of [paid, oldest, newer]) {
-    await pass();
-    await stores.budget.release([orderNo]);
-  }
-
-  expect(calls).toEqual([`money ${paid}`, `start ${oldest}`, `start ${newer}`]);
-});
-
-test('an order that its shopper wants cancelled is signalled before others are started', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
-  const [oldest, unwanted] = [await storeAhead(), await storeAhead()];
   await stores.orders.requestCancel(unwanted);
-  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND');
+  for (const [i, orderNo] of [unwanted, paid, newer, oldest].entries())
+    await ageClaim(stores.pool, 'start', orderNo, 1 + i);
 
-  for (const orderNo of [unwanted, oldest]) {
+  for (const orderNo of [paid, unwanted, oldest, newer]) {
     await pass();
     await stores.budget.release([orderNo]);
   }
 
-  expect(calls).toEqual([`cancel ${unwanted}`, `start ${oldest}`]);
+  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`, `start ${oldest}`, `start ${newer}`]);
 });
 
 test('in a burst orders wait to be started, and those with money or a wish to cancel do not', async () => {
-  const { stores, calls, pass, storeAhead, receive, burst } = await openStarter();
+  const { stores, calls, pass, storeAhead, receive, burst } = openStarter();
   const [waiting, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
-  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 SECOND');
+  await ageClaim(stores.pool, 'start', 'all');
   burst.note(BURST_ORDERS);
 
   await pass();
@@ -130,7 +128,7 @@ test('in a burst orders wait to be started, and those with money or a wish to ca
 });
 
 test('while money is at work, others wait to be started, but for one now and then', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter();
+  const { stores, calls, pass, storeAhead } = openStarter();
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
   await stores.budget.acquire(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
@@ -151,7 +149,7 @@ test('while money is at work, others wait to be started, but for one now and the
 });
 
 test('orders of what is called off take no more of the engine than starts, and both go on', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter();
+  const { stores, calls, pass, storeAhead } = openStarter();
   const calledOff = await Promise.all(Array.from({ length: 7 }, () => storeAhead()));
   const sql = `UPDATE orders SET closing_reason = 'called_off' WHERE order_no IN (?)`;
   await stores.pool.query(sql, [calledOff]);
@@ -171,11 +169,7 @@ test('orders of what is called off take no more of the engine than starts, and b
 });
 
 test('a worker that has just begun signals the money that waits before it starts others, one at a time', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
-    { ENGINE_BUDGET: 2 },
-    new Set(),
-    COLD_MS,
-  );
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter({ slots: 2, coldMs: COLD_MS });
   const waiting = [await storeAhead(), await storeAhead()];
   const paid = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
   for (const orderNo of paid) await receive(orderNo);
@@ -195,7 +189,7 @@ test('a worker that has just begun signals the money that waits before it starts
 });
 
 test('a cold worker starts one order at a time', async () => {
-  const { calls, pass, storeAhead } = await openStarter({}, new Set(), COLD_MS);
+  const { calls, pass, storeAhead } = openStarter({ coldMs: COLD_MS });
   await storeAhead();
   await storeAhead();
 
@@ -205,7 +199,7 @@ test('a cold worker starts one order at a time', async () => {
 });
 
 test('the state with the payment goes along, so that a workflow that begins by it takes no step before', async () => {
-  const { states, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const { states, pass, storeAhead, receive, makeDueNow } = openStarter();
   await receive(await storeAhead());
   await makeDueNow();
 
@@ -215,7 +209,7 @@ test('the state with the payment goes along, so that a workflow that begins by i
 });
 
 test('without room nothing is claimed', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 });
+  const { stores, calls, pass, storeAhead } = openStarter({ slots: 1 });
   await storeAhead();
   await stores.budget.acquire(['another-order']);
 
@@ -227,7 +221,7 @@ test('without room nothing is claimed', async () => {
 
 test('a claim that Temporal does not take is released at once for the next try', async () => {
   const failing = new Set<string>();
-  const { stores, calls, pass, storeAhead } = await openStarter({}, failing);
+  const { stores, calls, pass, storeAhead } = openStarter({ failing });
   const [refused, accepted] = [await storeAhead(), await storeAhead()];
   failing.add(refused);
 
@@ -240,7 +234,7 @@ test('a claim that Temporal does not take is released at once for the next try',
 
 test('an order that always fails is tried thrice at its place and then behind the others, which all go on', async () => {
   const failing = new Set<string>();
-  const { stores, calls, passWith, storeAhead } = await openStarter({ ENGINE_BUDGET: 1 }, failing);
+  const { stores, calls, passWith, storeAhead } = openStarter({ slots: 1, failing });
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
   const [poison, ...others] = [await storeAhead(), await storeAhead(), await storeAhead()];
@@ -270,10 +264,7 @@ test('an order that always fails is tried thrice at its place and then behind th
 
 test('an order with money that always fails keeps no wish to cancel and no start away', async () => {
   const failing = new Set<string>();
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter(
-    { ENGINE_BUDGET: 1 },
-    failing,
-  );
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter({ slots: 1, failing });
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
   const [poison, cancelled, plain] = [await storeAhead(), await storeAhead(), await storeAhead()];
@@ -291,32 +282,8 @@ test('an order with money that always fails keeps no wish to cancel and no start
   expect(calls).toEqual([`cancel ${cancelled}`, `start ${plain}`]);
 });
 
-test('two starters at once never start the same order', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter();
-  const orderNos = [];
-  for (let i = 0; i < 10; i += 1) orderNos.push(await storeAhead());
-
-  await Promise.all([pass(), pass(), pass(), pass()]);
-
-  expect(calls.toSorted()).toEqual(orderNos.map((orderNo) => `start ${orderNo}`).toSorted());
-  expect(await stores.orderClaims.take(10)).toEqual([]);
-});
-
-test('money that comes while its order is being started makes it due again', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
-  const orderNo = await storeAhead();
-  const claimed = await stores.orderClaims.take(10);
-  await receive(orderNo);
-  await stores.orderClaims.complete(claimed);
-  await makeDueNow();
-
-  await pass();
-
-  expect(calls).toEqual([`money ${orderNo}`]);
-});
-
 test('an order whose workflow begins again gets what is left of its window', async () => {
-  const { stores, windows, pass, storeAhead, receive, makeDueNow } = await openStarter();
+  const { stores, windows, pass, storeAhead, receive, makeDueNow } = openStarter();
   const [plain, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
   await pass();
   expect(windows).toEqual([undefined, undefined, undefined]);
@@ -335,7 +302,7 @@ test('an order whose workflow begins again gets what is left of its window', asy
 });
 
 test('when the budget cannot be asked, the claims are released at once', async () => {
-  const { stores, storeAhead } = await openStarter();
+  const { stores, storeAhead } = openStarter();
   const orderNo = await storeAhead();
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
   const gate = createEngineGate(budget, silent);
@@ -355,13 +322,13 @@ test('when the budget cannot be asked, the claims are released at once', async (
 });
 
 /** Accepted so long ago that a third of its window of a minute is over. */
-const LATE = { reservedAtMs: Date.now() - 21_000, paymentWindowMs: 60_000 };
+const late = () => ({ reservedAtMs: Date.now() - 21_000, paymentWindowMs: 60_000 });
 
 test('what is not begun within a third of its window is begun by money or a wish to cancel alone', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = await openStarter();
-  const late = [await storeAhead(LATE), await storeAhead(LATE), await storeAhead(LATE)];
-  const [, paid = '', unwanted = ''] = late;
-  const inTime = await storeAhead({ ...LATE, reservedAtMs: Date.now() });
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
+  await storeAhead(late());
+  const [paid, unwanted] = [await storeAhead(late()), await storeAhead(late())];
+  const inTime = await storeAhead({ ...late(), reservedAtMs: Date.now() });
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
   await makeDueNow();
@@ -375,8 +342,8 @@ test('what is not begun within a third of its window is begun by money or a wish
 });
 
 test('what is left to end without a workflow does not stand before what can still be begun', async () => {
-  const { calls, pass, storeAhead } = await openStarter({ ENGINE_BUDGET: 4 });
-  for (let i = 0; i < 9; i += 1) await storeAhead(LATE);
+  const { calls, pass, storeAhead } = openStarter({ slots: 4 });
+  for (let i = 0; i < 9; i += 1) await storeAhead(late());
   const inTime = await storeAhead();
 
   await pass();
@@ -385,7 +352,7 @@ test('what is left to end without a workflow does not stand before what can stil
 });
 
 test("without an answer of Redis' clock money is signalled, and nothing is started", async () => {
-  const { stores, calls, passWith, storeAhead, receive, makeDueNow } = await openStarter();
+  const { stores, calls, passWith, storeAhead, receive, makeDueNow } = openStarter();
   const [plain, paid] = [await storeAhead(), await storeAhead()];
   await receive(paid);
   await makeDueNow();
@@ -399,8 +366,8 @@ test("without an answer of Redis' clock money is signalled, and nothing is start
 });
 
 test('an order whose workflow was lost begins again however late it is', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter();
-  const orderNo = await storeAhead(LATE);
+  const { stores, calls, pass, storeAhead } = openStarter();
+  const orderNo = await storeAhead(late());
   await stores.pool.query('UPDATE orders SET workflow_started_at = NOW(3)');
 
   await pass();
@@ -409,7 +376,7 @@ test('an order whose workflow was lost begins again however late it is', async (
 });
 
 test('a workflow that may run for an order that ended without it is told, and its slot is free again', async () => {
-  const { stores, calls, pass, storeAhead } = await openStarter({}, new Set());
+  const { stores, calls, pass, storeAhead } = openStarter();
   const orderNo = await storeAhead();
   const failed = await stores.orderClaims.take(10);
   await stores.orderClaims.release(failed);
