@@ -2,14 +2,14 @@
  * `npm run bench -- <rush|burst|overload|peak|money|herds|watch>`: one measurement on servers of its own.
  * `work`: what the work before a purchase costs a device and the API.
  * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
- * `capacity`: what an order costs, and how far more processes help. `page` writes docs/benchmarks.md,
- * docs/capacity.md and the figures of README.md again.
+ * `capacity`: what an order costs, and how far more processes help. Both write their pages, as
+ * `npm run renew` does from the results that are there.
  */
 
 import { burst } from './burst.ts';
-import { capacity, rewriteCapacityPage } from './capacity/capacity.ts';
+import { capacity } from './capacity/capacity.ts';
 import { withBenchCheckout } from './checkout.ts';
-import { compare, rewritePage } from './compare/compare.ts';
+import { compare } from './compare/compare.ts';
 import { herds } from './herds.ts';
 import { money } from './money.ts';
 import { overload } from './overload.ts';
@@ -28,10 +28,6 @@ const BENCHES = {
   herds: () => withBenchCheckout(herds),
   watch: () => withBenchCheckout(watch, USUAL_SETTINGS),
   work,
-  page() {
-    rewritePage();
-    rewriteCapacityPage();
-  },
   async capacity() {
     process.exit(await capacity(process.argv.slice(3)));
   },

@@ -36,6 +36,7 @@ const COMMANDS = {
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   ops: { script: 'dist/stack/ops.js', needsBuild: true },
+  renew: { script: 'dist/stack/renew/renew.js', needsBuild: true },
   'provider-check': { script: 'dist/provider-check/main.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },
   load: { script: 'dist/bench/load-test/main.js', needsBuild: true },

@@ -4,17 +4,14 @@
  * and that page.
  */
 
-import { join } from 'node:path';
-import { repoDir } from '../../stack/install/repo-dir.ts';
 import { measureParts } from '../compare/compare.ts';
 import type { Part } from '../compare/part.ts';
-import { readResults } from '../compare/results.ts';
 import { actionsPart } from './actions.ts';
 import { binlogPart } from './binlog.ts';
 import { bytesPart } from './bytes.ts';
 import { handOffPart } from './hand-off.ts';
 import { lifePart } from './life.ts';
-import { writeCapacityPage } from './page.ts';
+import { capacityFile, writeCapacityPage } from './page.ts';
 import { SCALE_PARTS } from './scale.ts';
 
 const SECTIONS: Record<string, readonly Part[]> = {
@@ -29,8 +26,6 @@ const PARTS = Object.values(SECTIONS).flat();
 /** The others are measured once: what they count is the same each time, or a round takes a minute. */
 const IN_ROUNDS = ['hand-off', 'accept-held', 'accept-far', 'binlog'];
 const ROUNDS = 3;
-
-const capacityFile = join(repoDir, 'docs', 'benchmarks', 'capacity.json');
 
 /** @param wanted sections or parts of them by their names; none: all @returns the exit code */
 export async function capacity(wanted: readonly string[]): Promise<number> {
@@ -52,8 +47,4 @@ export async function capacity(wanted: readonly string[]): Promise<number> {
   const exitCode = await measureParts(parts, { file: capacityFile, names, writePage: writeCapacityPage });
   console.log('docs/capacity.md, its charts and capacity.json are up to date');
   return exitCode;
-}
-
-export function rewriteCapacityPage(): void {
-  for (const file of writeCapacityPage(readResults(capacityFile))) console.log(file);
 }

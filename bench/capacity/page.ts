@@ -27,6 +27,7 @@ import {
 } from './needs.ts';
 
 const pageFile = join(repoDir, 'docs', 'capacity.md');
+export const capacityFile = join(repoDir, 'docs', 'benchmarks', 'capacity.json');
 const chartFile = join(repoDir, 'docs', 'benchmarks', 'capacity-scale.svg');
 
 const RATES = [1_000, 10_000, 100_000];
@@ -53,7 +54,7 @@ export function writeCapacityPage(results: Results): string[] {
 }
 
 /** @returns the page with each block that was measured; another stays as it is */
-export function withBlocks(page: string, blocks: Record<string, readonly string[] | undefined>): string {
+function withBlocks(page: string, blocks: Record<string, readonly string[] | undefined>): string {
   let text = page;
   for (const [name, lines] of Object.entries(blocks)) {
     if (lines === undefined) continue;
@@ -68,7 +69,7 @@ export function withBlocks(page: string, blocks: Record<string, readonly string[
 }
 
 /** Undefined where a part of it was not measured. */
-export function blocksOf(capacity: Results, compare: Results): Record<string, readonly string[] | undefined> {
+function blocksOf(capacity: Results, compare: Results): Record<string, readonly string[] | undefined> {
   const costs = readCosts(capacity, compare);
   const needs = costs && RATES.map((rate) => needOf(rate, costs, ASSUMED));
   return {

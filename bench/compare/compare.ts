@@ -95,11 +95,6 @@ async function printOutdated(parts: readonly Part[]): Promise<number> {
   return 0;
 }
 
-/** Writes the page again from the results, say after a change in the notes. */
-export function rewritePage(): void {
-  for (const file of writePage(readResults(resultsFile))) console.log(file);
-}
-
 function parseRequest(args: readonly string[]): Request | string {
   const names = PARTS.map(({ name }) => name);
   try {

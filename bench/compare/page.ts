@@ -36,7 +36,7 @@ export function writePage(results: Results): string[] {
 }
 
 /** @param notes Markdown with headings of the second level */
-export function pageText(results: Results, notes: string): string {
+function pageText(results: Results, notes: string): string {
   const { parts } = results;
   return `${[
     '# Benchmarks',

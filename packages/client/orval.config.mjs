@@ -5,22 +5,20 @@
 
 import { fileURLToPath } from 'node:url';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
-/** Where src/generated is written: another folder where it is only compared. */
-const root = process.env.HOLDFAST_CLIENT_DIR ?? here;
+const root = fileURLToPath(new URL('.', import.meta.url));
 const document = process.env.HOLDFAST_OPENAPI;
 
 function generate(name, isOfFile) {
   return {
     input: { target: document, override: { transformer: (api) => prune(api, isOfFile) } },
     output: {
-      target: `${root}/src/generated/${name}.ts`,
+      target: `${root}src/generated/${name}.ts`,
       client: 'fetch',
       urlEncodeParameters: true,
       mode: 'single',
       override: {
         enumGenerationType: 'union',
-        mutator: { path: `${root}/src/send.ts`, name: 'send', extension: '.ts' },
+        mutator: { path: `${root}src/send.ts`, name: 'send', extension: '.ts' },
         fetch: { includeHttpResponseReturnType: true, forceSuccessResponse: true },
       },
     },

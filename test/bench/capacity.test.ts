@@ -1,17 +1,14 @@
-/** docs/capacity.md says what was measured; its sums and its count of Temporal's actions are right. */
+/** The sums of docs/capacity.md, and its count of Temporal's actions. */
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { countActions, FATES, type HistoryEvent } from '../../bench/capacity/actions.ts';
 import { byProcess, needOf, reachOf, type Assumptions, type OrderCosts } from '../../bench/capacity/needs.ts';
-import { blocksOf, withBlocks } from '../../bench/capacity/page.ts';
 import { mediansOf } from '../../bench/compare/judgement.ts';
 import { readResults } from '../../bench/compare/results.ts';
 
-const docs = new URL('../../docs/', import.meta.url);
-const readFigures = (name: string) => readResults(fileURLToPath(new URL(`benchmarks/${name}.json`, docs)));
-const capacity = readFigures('capacity');
+const capacity = readResults(fileURLToPath(new URL('../../docs/benchmarks/capacity.json', import.meta.url)));
 
 const ASSUMED: Assumptions = {
   paidShare: 0.5,
@@ -39,21 +36,6 @@ const COSTS: OrderCosts = {
   livesPerSecond: 40,
   slotMs: { begun: 50, paid: 100 },
 };
-
-test('docs/capacity.md is rendered from its figures; `npm run bench -- page` renders it again', () => {
-  const page = readFileSync(new URL('capacity.md', docs), 'utf8');
-  expect(page).toBe(withBlocks(page, blocksOf(capacity, readFigures('results'))));
-  const blocks = [...page.matchAll(/<!-- capacity: (?!end)(.+?) -->\n\n(.)/g)];
-  expect(blocks.map(([, name, first]) => [name, first === '<'])).toEqual(
-    Object.keys(blocksOf(capacity, readFigures('results')))
-      .toSorted((a, b) => page.indexOf(`capacity: ${a} `) - page.indexOf(`capacity: ${b} `))
-      .map((name) => [name, false]),
-  );
-});
-
-test('a page without the place of a block is an error', () => {
-  expect(() => withBlocks('# Capacity', { needs: ['a line'] })).toThrow('capacity: needs');
-});
 
 test('a sale needs what its orders take, by the share of each fate', () => {
   // 100 orders a second, of which 50 are paid.

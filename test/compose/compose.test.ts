@@ -9,7 +9,7 @@ import type { z } from 'zod';
 import { sandboxSchema } from '../../sandbox/config.ts';
 import { loadApiConfig, loadPrepareConfig, loadWorkerConfig, settings } from '../../src/config.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
-import { settingNames } from '../docs/settings-table.ts';
+import { settingNames } from '../../stack/renew/settings-table.ts';
 import { compileComposeSchema, loadCompose, parseCompose, readComposeText } from './compose-file.ts';
 import { isLetThrough, builtSources, sourcesUnder, stages, tsconfigs } from './images.ts';
 

@@ -12,8 +12,8 @@ import { loadApiConfig, loadPrepareConfig, loadWorkerConfig, settings } from '..
 import { locateChartTools, type ChartTools } from '../../stack/install/chart-tools.ts';
 import { locatePrometheus } from '../../stack/install/prometheus.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
+import { settingNames } from '../../stack/renew/settings-table.ts';
 import { builtSources } from '../compose/images.ts';
-import { settingNames } from '../docs/settings-table.ts';
 import {
   CHART,
   discover,

@@ -73,7 +73,7 @@ const INTERNAL = /redis|mysql|mariadb|temporal|econn|127\.0\.0\.1|select |insert
  * What is promised for a call, by status; problems apart.
  * @param target a path with its query
  */
-export function findReplies(method: string, target: string): Route['replies'] | undefined {
+function findReplies(method: string, target: string): Route['replies'] | undefined {
   return findRoute(ROUTES, method, target)?.replies;
 }
 

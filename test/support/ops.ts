@@ -9,27 +9,6 @@ import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
 import { ORDER_SIGNING_SECRET } from './signer.ts';
 import type { TestStores } from './stores.ts';
 
-/** What a command prints of itself, on a terminal of so many columns. */
-export async function readHelp(command: readonly string[], columns: number): Promise<string> {
-  let out = '';
-  const keep = (text: string): void => void (out += `${text}\n`);
-  await runOps([...command, '--help'], {
-    terminal: {
-      out: keep,
-      err: keep,
-      write: async (text) => keep(text),
-      progress: () => {},
-      openScreen: () => screenOf(keep),
-      columns,
-    },
-    user: 'olga',
-    loadConfig: () => {
-      throw new Error('help needs no configuration');
-    },
-  });
-  return out;
-}
-
 /** The operator ends it when it has been shown twice. */
 function screenOf(show: (text: string) => void, onShown: () => void = () => {}): Screen {
   const stopping = new AbortController();

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { sandboxSchema } from '../../sandbox/config.ts';
 import { settings } from '../../src/config.ts';
+import { tableOf } from './markdown.ts';
 
 /** What the tables show of a setting's JSON Schema. `schemes` and `unset` are our own metadata. */
 const shape = z.object({
@@ -42,7 +43,7 @@ export function renderSettings(): string {
   addRows(sandbox, 'sandbox', sandboxSchema);
   return [
     '### The product',
-    table(
+    tableOf(
       ['setting', 'read by', 'value', 'unless set', 'what for'],
       [...product].map(([name, row]) => [
         code(name),
@@ -53,7 +54,7 @@ export function renderSettings(): string {
       ]),
     ),
     '### The sandbox provider',
-    table(
+    tableOf(
       ['setting', 'value', 'unless set', 'what for'],
       [...sandbox].map(([name, row]) => [code(name), row.value, row.unset, row.description]),
     ),
@@ -125,12 +126,3 @@ function describeUnset(name: string, variants: Fields[]): string {
 }
 
 const code = (text: string): string => `\`${text}\``;
-
-/** Padded as the formatter pads: a rendered table must survive it unchanged. */
-function table(head: string[], body: string[][]): string {
-  const rows = [head, ...body].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
-  const widths = head.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(' | ')} |`;
-  const [first = [], ...others] = rows;
-  return [line(first), line(widths.map((width) => '-'.repeat(width))), ...others.map(line)].join('\n');
-}

@@ -1,6 +1,6 @@
 /** The operator's commands, as their own help tells them: arguments, options, exit codes, examples. */
 
-import { readHelp } from '../support/ops.ts';
+import { readHelp } from '../help.ts';
 
 /** By the words of the command; a line of its help is one text. */
 export async function showCommands(group: readonly string[] = []): Promise<Record<string, string[]>> {

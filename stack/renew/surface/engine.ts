@@ -6,13 +6,13 @@ import {
   type ScheduleClient,
   type ScheduleHandle,
 } from '@temporalio/client';
-import { createActivities } from '../../src/activities/index.ts';
-import { createReconcileActivities } from '../../src/activities/reconcile.ts';
-import { ensureSchedule } from '../../src/engine/reconcile-schedule.ts';
-import { PROVIDER_STEPS, RECONCILE_STEPS, type ReconcileDeps } from '../../src/reconcile/steps.ts';
-import * as contract from '../../src/workflows/contract.ts';
-import * as workflows from '../../src/workflows/index.ts';
-import { SUMMARIES } from '../../src/workflows/steps.ts';
+import { createActivities } from '../../../src/activities/index.ts';
+import { createReconcileActivities } from '../../../src/activities/reconcile.ts';
+import { ensureSchedule } from '../../../src/engine/reconcile-schedule.ts';
+import { PROVIDER_STEPS, RECONCILE_STEPS, type ReconcileDeps } from '../../../src/reconcile/steps.ts';
+import * as contract from '../../../src/workflows/contract.ts';
+import * as workflows from '../../../src/workflows/index.ts';
+import { SUMMARIES } from '../../../src/workflows/steps.ts';
 import { buildParts } from './answering-parts.ts';
 
 const { searchAttributes, paymentReceived, cancelRequested, refundUpdated, statusQuery } = contract;

@@ -1,8 +1,8 @@
 /** The metrics that dashboards and alarms read. Those of Node, and what they show, are left out. */
 
-import { showBoard } from '../../src/api/gauges.ts';
-import { createMetrics } from '../../src/metrics.ts';
-import { createStatusBoard, type StatusReaders } from '../../src/status/board.ts';
+import { showBoard } from '../../../src/api/gauges.ts';
+import { createMetrics } from '../../../src/metrics.ts';
+import { createStatusBoard, type StatusReaders } from '../../../src/status/board.ts';
 
 const OURS = /^holdfast_/;
 

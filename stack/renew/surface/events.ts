@@ -1,15 +1,15 @@
 /** The events that a shop's systems get: types, an example of each form, and how a pushed one is signed. */
 
-import { EVENT_TYPES, type OrderChange } from '../../src/events/event.ts';
-import type { EventRow } from '../../src/events/events.sql.ts';
-import { readEvents } from '../../src/events/feed.ts';
-import type { Order } from '../../src/orders/content.ts';
-import type { OrderState } from '../../src/orders/order.ts';
-import { PARKED_CAUSES, PARKED_KINDS } from '../../src/parked/parked.sql.ts';
-import { signMessage } from '../../src/push/deliverer.ts';
-import { snapshotSale } from '../../src/sales/sale.ts';
-import type { Stores } from '../../src/stores/open.ts';
-import { partly } from '../support/partly.ts';
+import { EVENT_TYPES, type OrderChange } from '../../../src/events/event.ts';
+import type { EventRow } from '../../../src/events/events.sql.ts';
+import { readEvents } from '../../../src/events/feed.ts';
+import type { Order } from '../../../src/orders/content.ts';
+import type { OrderState } from '../../../src/orders/order.ts';
+import { PARKED_CAUSES, PARKED_KINDS } from '../../../src/parked/parked.sql.ts';
+import { signMessage } from '../../../src/push/deliverer.ts';
+import { snapshotSale } from '../../../src/sales/sale.ts';
+import type { Stores } from '../../../src/stores/open.ts';
+import { buildParts } from './answering-parts.ts';
 
 const AT_MS = Date.UTC(2026, 10, 21, 10);
 const HOUR_MS = 60 * 60 * 1000;
@@ -62,13 +62,13 @@ export async function showEvents() {
     bytes: 20,
     occurredAt: new Date(AT_MS),
   });
-  const stores = partly<Stores>({
-    eventRows: {
+  const stores = buildParts<Stores>(uncalled, {
+    eventRows: buildParts<Stores['eventRows']>(uncalled, {
       readLastSequence: async () => rows.length,
       list: async () => ({ rows, readTo: rows.length }),
       readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
       listStates: async () => [],
-    },
+    }),
   });
   return {
     types: EVENT_TYPES,
@@ -77,6 +77,10 @@ export async function showEvents() {
     parked: { kinds: PARKED_KINDS, causes: PARKED_CAUSES },
     push: signMessage('shop.7', '{"id":"shop.7"}', ['whsec_aG9sZGZhc3Q='], new Date(AT_MS)),
   };
+}
+
+function uncalled(): never {
+  throw new Error('the feed reads the rows of events alone');
 }
 
 function showSale(form: string): unknown {

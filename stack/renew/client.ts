@@ -1,0 +1,33 @@
+/**
+ * Makes the calls of packages/client anew from the OpenAPI document. The generator needs Node 22, and the
+ * project runs on Node 20. So npm brings the generator outside the lock, and a newer Node where this one is
+ * older.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openApiText } from '../../src/api/open-api.ts';
+import { repoDir } from '../install/repo-dir.ts';
+import { runCommand } from '../processes/command.ts';
+
+const isOldNode = Number(process.versions.node.split('.')[0]) < 22;
+const TOOLS = [...(isOldNode ? ['--package=node@22'] : []), '--package=orval@8.38.0'];
+const CONFIG = join(repoDir, 'packages', 'client', 'orval.config.mjs');
+/** npm downloads the generator the first time. */
+const TIMEOUT_MS = 10 * 60_000;
+
+/** Writes packages/client/src/generated. */
+export async function generateClient(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-openapi-'));
+  try {
+    const document = join(folder, 'openapi.json');
+    writeFileSync(document, openApiText());
+    const args = ['exec', '--yes', '--loglevel=error', ...TOOLS, '--', 'orval', '--config', CONFIG];
+    const env = { ...process.env, HOLDFAST_OPENAPI: document };
+    const result = await runCommand('npm', args, { env, timeoutMs: TIMEOUT_MS });
+    if (!result.ok) throw new Error(`the client could not be generated: ${result.reason}\n${result.output}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
