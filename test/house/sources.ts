@@ -1,9 +1,9 @@
-/** The product's sources as files that import each other: read, followed to a closure, and in circles. */
+/** The product's sources as files that import each other. */
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { parseSync, type EcmaScriptModule, type Program } from 'oxc-parser';
+import { parseSync, type EcmaScriptModule } from 'oxc-parser';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 
 /** One import or re-export statement. */
@@ -13,13 +13,10 @@ interface Import {
   isFile: boolean;
   /** Whether it brings types alone, so that nothing is loaded when the code runs. */
   isTypeOnly: boolean;
-  /** Each binding, as its own file names it; a whole module or a default import has its kind as its name. */
-  bindings: readonly { name: string; local: string | undefined }[];
 }
 
-export interface Source {
+interface Source {
   file: string;
-  program: Program;
   imports: readonly Import[];
 }
 
@@ -50,7 +47,7 @@ export function readSources(): Sources {
 
 function readSource(file: string): Source {
   const text = readText(file);
-  const { program, module, errors } = parseSync(file, text);
+  const { module, errors } = parseSync(file, text);
   assert.deepEqual(errors, [], `${file} can be parsed`);
   // A package may be, where only some processes need it.
   assert.deepEqual(
@@ -60,34 +57,20 @@ function readSource(file: string): Source {
     [],
     `${file} imports nothing at run time, which no closure would see`,
   );
-  return { file, program, imports: [...importsOf(file, module), ...reExportsOf(file, module)] };
+  return { file, imports: importsOf(file, module) };
 }
 
-function importsOf(file: string, { staticImports }: EcmaScriptModule): Import[] {
-  return staticImports.map(({ moduleRequest, entries }) => ({
+function importsOf(file: string, { staticImports, staticExports }: EcmaScriptModule): Import[] {
+  const imports = staticImports.map(({ moduleRequest, entries }) => ({
     ...target(file, moduleRequest.value),
     isTypeOnly: entries.length > 0 && entries.every(({ isType }) => isType),
-    bindings: entries.map(({ importName, localName }) => ({
-      name: importName.name ?? importName.kind,
-      local: localName.value,
-    })),
   }));
-}
-
-function reExportsOf(file: string, { staticExports }: EcmaScriptModule): Import[] {
-  return staticExports.flatMap(({ entries }) =>
-    entries.flatMap(({ moduleRequest, importName, isType }) =>
-      moduleRequest
-        ? [
-            {
-              ...target(file, moduleRequest.value),
-              isTypeOnly: isType,
-              bindings: [{ name: importName.name ?? importName.kind, local: undefined }],
-            },
-          ]
-        : [],
-    ),
-  );
+  const reExports = staticExports
+    .flatMap(({ entries }) => entries)
+    .flatMap(({ moduleRequest, isType }) =>
+      moduleRequest ? [{ ...target(file, moduleRequest.value), isTypeOnly: isType }] : [],
+    );
+  return [...imports, ...reExports];
 }
 
 function target(file: string, request: string): Pick<Import, 'to' | 'isFile'> {
@@ -113,31 +96,4 @@ export function closureOf(
     }
   }
   return [...reached].toSorted();
-}
-
-/** Groups of files of which each imports each other one, types included (Tarjan's algorithm). */
-export function circlesOf(sources: Sources): string[][] {
-  const order = new Map<string, number>();
-  const lowest = new Map<string, number>();
-  const open: string[] = [];
-  const circles: string[][] = [];
-  const visit = (file: string): number => {
-    const number = order.size;
-    order.set(file, number);
-    lowest.set(file, number);
-    open.push(file);
-    for (const { to, isFile } of sources.get(file)?.imports ?? []) {
-      if (!isFile) continue;
-      const reached = order.has(to) ? (open.includes(to) ? order.get(to) : undefined) : visit(to);
-      lowest.set(file, Math.min(lowest.get(file) ?? number, reached ?? number));
-    }
-    const own = lowest.get(file) ?? number;
-    if (own === number) {
-      const circle = open.splice(open.indexOf(file));
-      if (circle.length > 1) circles.push(circle.toSorted());
-    }
-    return own;
-  };
-  for (const file of sources.keys()) if (!order.has(file)) visit(file);
-  return circles;
 }

@@ -10,7 +10,7 @@ import { Session } from 'node:inspector/promises';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { repoDir } from '../../stack/install/repo-dir.ts';
-import { listFiles, readText } from './sources.ts';
+import { listFiles, readText } from '../house/sources.ts';
 
 /** A function of a file in `src`, or a file in `lua`. */
 export interface Part {

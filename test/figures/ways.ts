@@ -4,9 +4,9 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { closureOf, countLines, readSources, type Sources } from '../house/sources.ts';
 import { openShop, WAYS, type Shop, type Way } from './journeys.ts';
 import { startRecording, type Part, type Parts, type Recorder } from './recorder.ts';
-import { closureOf, countLines, readSources, type Sources } from './sources.ts';
 
 /** After one that does not count, as first uses fill caches and open connections. */
 const JOURNEYS = 3;
