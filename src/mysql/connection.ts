@@ -361,6 +361,15 @@ export async function modify(executor: Executor, sql: string, values: unknown[] 
   return writeResult.parse(result).affectedRows;
 }
 
+/**
+ * An expression for the name of a lock. A lock is the server's, and two deployments may have a database each
+ * on one server. A name has at most 64 characters. MySQL 9.7 has no MD5().
+ * @param of what the lock is for, as SQL
+ */
+export function lockName(purpose: string, of = 'DATABASE()'): string {
+  return `CONCAT('holdfast_${purpose}_', LEFT(SHA2(${of}, 256), 32))`;
+}
+
 export function selectList(
   { shape }: { shape: Record<string, unknown> },
   expressions: Readonly<Record<string, string>> = {},

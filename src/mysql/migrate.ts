@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { Umzug } from 'umzug';
 import { z } from 'zod';
 import {
+  lockName,
   modify,
   selectRows,
   type Pool,
@@ -24,8 +25,7 @@ interface SchemaStep {
 /** What is released is never edited; a change of it is a step of its own, at the end. */
 const STEPS: readonly SchemaStep[] = [{ name: '0001-schema', statements: readStatements() }];
 
-/** A lock's name is the server's, and two deployments may have a database each on one. */
-const LOCK_NAME = `CONCAT('holdfast_migrations_', MD5(DATABASE()))`;
+const LOCK_NAME = lockName('migrations');
 /** An empty schema is migrated within a second. A long migration is to be run beforehand, by itself. */
 const LOCK_WAIT_SECONDS = 60;
 

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../limits.ts';
 import { GIVE_BACK_KINDS, partOf } from '../money/rows.sql.ts';
 import {
+  lockName,
   modify,
   selectRows,
   takeConnection,
@@ -254,8 +255,8 @@ export function finish(
   });
 }
 
-/** The lock is the server's: databases on one server may have sales of the same name. */
-const LOCK_NAME = `CONCAT('holdfast_rebuild_', MD5(CONCAT(DATABASE(), '.', ?)))`;
+/** Databases on one server may have sales of the same name. */
+const LOCK_NAME = lockName('rebuild', "CONCAT(DATABASE(), '.', ?)");
 
 async function acquire(connection: PoolConnection, saleId: string): Promise<boolean> {
   const [row] = await selectRows(connection, lockRow, `SELECT GET_LOCK(${LOCK_NAME}, 0) AS acquired`, [

@@ -2,7 +2,7 @@
 
 import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { createMysqlPool, modify, type Pool } from '../../src/mysql/connection.ts';
+import { createMysqlPool, lockName, modify, type Pool } from '../../src/mysql/connection.ts';
 import { migrate } from '../../src/mysql/migrate.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -90,7 +90,7 @@ test('a migration that failed holds up no other process', async () => {
   const readOnly = createMysqlPool(url.href);
   try {
     await expect(migrate(readOnly, silent)).rejects.toThrow();
-    const lock = `CONCAT('holdfast_migrations_', MD5('information_schema'))`;
+    const lock = lockName('migrations', "'information_schema'");
     const [one] = await select(
       stores.pool,
       `SELECT GET_LOCK(${lock}, 60) AS acquired, RELEASE_LOCK(${lock}) AS released`,
@@ -104,7 +104,7 @@ test('a migration that failed holds up no other process', async () => {
 test('a migration waits for none of another database on the same server', async () => {
   await withEmptyDatabase(async ([pool]) => {
     const elsewhere = await stores.pool.getConnection();
-    const lock = `CONCAT('holdfast_migrations_', MD5(DATABASE()))`;
+    const lock = lockName('migrations');
     try {
       // The second is the name without a database, by which one deployment kept the others waiting.
       await elsewhere.query(`SELECT GET_LOCK(${lock}, 0), GET_LOCK('holdfast_migrations', 0)`);
