@@ -377,6 +377,6 @@ export function selectList(
   const columnOf = (name: string): string =>
     name.replace(/AtMs$/, 'At').replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return Object.keys(shape)
-    .map((name) => `${expressions[name] ?? columnOf(name)} AS ${name}`)
+    .map((name) => `${expressions[name] ?? columnOf(name)} AS \`${name}\``)
     .join(', ');
 }

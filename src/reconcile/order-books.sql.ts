@@ -11,7 +11,7 @@ const eventRow = z.object({
   ...stateColumns,
   events: z.int(),
   first_version: z.int(),
-  stored: z.coerce.boolean(),
+  valid_start: z.coerce.boolean(),
 });
 const itemRow = z.object({
   order_no: z.string(),
@@ -105,7 +105,7 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
     eventRow,
     `SELECT e.order_no, e.status, e.version, e.payment, e.reason AS closing_reason, e.refunded, e.extended_until,
        n.events, n.first_version,
-       f.status = 'failed' OR (f.status = 'awaiting_payment' AND f.payment = 'none' AND f.reason IS NULL) AS stored
+       f.status = 'failed' OR (f.status = 'awaiting_payment' AND f.payment = 'none' AND f.reason IS NULL) AS valid_start
      FROM order_events e
      JOIN (SELECT order_no, MIN(version) AS first_version, MAX(version) AS version, COUNT(*) AS events
        FROM order_events WHERE order_no IN (?) GROUP BY order_no) n
@@ -144,7 +144,7 @@ async function findBroken(reader: Executor, rows: readonly OrderRow[]): Promise<
 function findHistoryFault(row: OrderRow, last: z.infer<typeof eventRow> | undefined): string | undefined {
   const isRecorded =
     last?.version === row.version &&
-    last.stored &&
+    last.valid_start &&
     last.events === row.version - last.first_version + 1 &&
     last.status === row.status &&
     last.payment === row.payment &&
