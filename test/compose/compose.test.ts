@@ -62,24 +62,9 @@ function redisArguments(env: Record<string, string>): string[] {
 /** The sandbox provider is no part of the product. */
 const targetOf = (name: string): 'product' | 'sandbox' => (name === 'provider' ? 'sandbox' : 'product');
 
-describe('the schema of the Compose Specification', () => {
+test('the schema of the Compose Specification takes the compose file', () => {
   const isValid = compileComposeSchema();
-
-  test('takes the compose file', () => {
-    expect(isValid(parseCompose(readComposeText())), JSON.stringify(isValid.errors)).toBe(true);
-  });
-
-  test.each([
-    ['a service key that does not exist', 'restart: unless-stopped', 'restarts: unless-stopped'],
-    ['a condition that does not exist', 'service_healthy', 'service_well'],
-    ['a healthcheck that is no list', /test: \[[^\]]*\]/, 'test: { command: ping }'],
-    ['an unknown section', /^services:/m, 'servicez:'],
-  ])('refuses %s', (_what, found, replacement) => {
-    const text = readComposeText();
-    const broken = text.replace(found, replacement);
-    expect(broken).not.toBe(text);
-    expect(isValid(parseCompose(broken))).toBe(false);
-  });
+  expect(isValid(parseCompose(readComposeText())), JSON.stringify(isValid.errors)).toBe(true);
 });
 
 describe('the services', () => {

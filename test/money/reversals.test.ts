@@ -53,13 +53,6 @@ describe('an applied payment', () => {
     expect(await world.parkedReason(payment)).toContain('stock comes back only if you say so');
   });
 
-  test('keeps the limit used where the sale says so', async () => {
-    const { order, payment } = await world.paidOrder({ refundRestoresLimit: false });
-    await reverse(stores, buildReversal(payment));
-    expect(await world.stateOf(order)).toMatchObject({ payment: 'refunded' });
-    expect(await world.returnedOf(order)).toEqual({ limit_returned: 0, stock_returned: 0 });
-  });
-
   test('that went back in part stays applied and is shown; with the rest it is refunded', async () => {
     const { order, payment } = await world.paidOrder();
     await reverse(stores, buildReversal(payment, { amount: 900 }));
@@ -125,14 +118,6 @@ describe('an applied payment', () => {
     await reverse(stores, buildReversal(payment));
     expect(await world.statusOf(payment)).toBe('refunded');
     expect(await world.parkedReason(payment)).toBeUndefined();
-  });
-
-  test('that went back and is then disputed as well is shown: more goes back than was paid', async () => {
-    const { payment } = await world.paidOrder();
-    await reverse(stores, buildReversal(payment));
-    await reverse(stores, buildReversal(payment, { kind: 'dispute', status: 'pending' }));
-    expect(await world.statusOf(payment)).toBe('refunded');
-    expect(await world.parkedReason(payment)).toContain('more goes back than was paid');
   });
 });
 

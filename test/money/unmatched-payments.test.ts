@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
+import { agePayment } from '../support/ageing.ts';
 import { selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { createMoneyWorld, type MoneyWorld, type Paid } from './money-world.ts';
@@ -15,8 +16,7 @@ beforeAll(async () => {
 afterAll(() => stores.close());
 beforeEach(() => modify(stores.pool, 'DELETE FROM payments'));
 
-const age = (seconds: number) =>
-  modify(stores.pool, 'UPDATE payments SET received_at = received_at - INTERVAL ? SECOND', [seconds]);
+const age = (seconds: number) => agePayment(stores.pool, 'all', seconds);
 
 /** Money that has waited for its order long enough to be looked into. */
 async function heldMoney(overrides: { signedOrder?: string; amount?: number } = {}): Promise<Paid> {
