@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { createMoneyWorld, type MoneyWorld } from '../money/money-world.ts';
 import { ageClaim } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -81,10 +82,11 @@ const refunds = {
   async makeDue(count: number): Promise<string[]> {
     const stored = Array.from({ length: count }, () => buildOrder({ saleId }));
     await stores.orders.storeOrders(stored, 'started');
-    for (const order of stored) {
+    const comeLate = async (order: Order): Promise<void> => {
       await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: false });
       late.set(order.orderNo, (await world.withMoney(order)).payment);
-    }
+    };
+    await Promise.all(stored.map(comeLate));
     return stored.map(({ orderNo }) => orderNo);
   },
   async makeDueAgain(orderNos: readonly string[]): Promise<unknown> {

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { OUTBOX_PAGE } from '../../src/limits.ts';
 import type { OrderState } from '../../src/orders/order.ts';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
@@ -12,20 +12,25 @@ import { createBurst } from '../../src/workers/outbox-follower.ts';
 import { BURST_ORDERS, createOutboxFollower, type FollowerDeps } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate } from '../../src/workers/starter.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { ageRelay } from '../support/ageing.ts';
 import { buildSale } from '../support/factories.ts';
-import { silent } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
-import { openRelayWorld, type RelayWorld } from './relay-world.ts';
+import { openSharedRelayWorld, type RelayWorld } from './relay-world.ts';
 
 const AWAY = new Error('14 UNAVAILABLE: connection refused');
 const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
 
 let namespace: string;
-
+let shared: TestStores;
 beforeAll(async () => {
-  namespace = await createNamespace();
+  [namespace, shared] = [await createNamespace(), await openTestStores()];
 });
+afterAll(() => shared.close());
+
+const openWorld = (options: { slots?: number } = {}): Promise<RelayWorld> =>
+  openSharedRelayWorld(shared, namespace, options);
 
 /**
  * One relay's follower, pass by pass; parts of it may be replaced
@@ -77,7 +82,7 @@ function failOnce<T, A extends unknown[], R>(
 }
 
 test('no entry is acknowledged before its order is durable elsewhere', async () => {
-  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const world = await openWorld({ slots: 1 });
   const { orders } = world.stores;
   const outbox = await world.outbox('relay-1');
   const seen: Record<string, unknown> = {};
@@ -106,7 +111,7 @@ test('no entry is acknowledged before its order is durable elsewhere', async () 
 });
 
 test('an order that was stored and could not be acknowledged is started, and its entry goes', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const outbox = await world.outbox('relay-1');
   const { pass, started } = await openFollower(world, {
     outbox: { ...outbox, acknowledge: failOnce(outbox.acknowledge) },
@@ -125,7 +130,7 @@ test('an order that was stored and could not be acknowledged is started, and its
 });
 
 test('orders stored ahead by a relay that died before it could acknowledge are stored once', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const outbox = await world.outbox('relay-1');
   const { pass } = await openFollower(world, {
     outbox: { ...outbox, acknowledge: failOnce(outbox.acknowledge) },
@@ -148,7 +153,7 @@ test('orders stored ahead by a relay that died before it could acknowledge are s
 });
 
 test('when neither Temporal nor MySQL takes them, entries stay and are tried again', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { orders } = world.stores;
   const { pass } = await openFollower(world, {
     engine: { start: () => Promise.reject(AWAY) },
@@ -169,7 +174,7 @@ test('when neither Temporal nor MySQL takes them, entries stay and are tried aga
 });
 
 test('entries that were left are handled before new ones', async () => {
-  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const world = await openWorld({ slots: 1 });
   const { orders } = world.stores;
   let isAway = true;
   const stored: string[] = [];
@@ -198,17 +203,13 @@ test('entries that were left are handled before new ones', async () => {
 });
 
 test('entries that a dead relay had read are taken over', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const dead = await world.outbox('dead');
   await dead.readNew(1, 1);
   const orders = await world.accept(2);
   const read = await dead.readNew(10, 1);
   expect(read).toHaveLength(2);
-  const key = `holdfast:{${world.saleId}.0}:outbox`;
-  // It read them a minute ago, and has been silent since.
-  for (const { entryId } of read) {
-    await world.stores.redis.call('XCLAIM', key, 'relay', 'dead', '0', entryId, 'IDLE', '60000', 'JUSTID');
-  }
+  await ageRelay(world.stores.redis, world.saleId);
   const { pass, started } = await openFollower(world);
 
   await pass();
@@ -218,7 +219,7 @@ test('entries that a dead relay had read are taken over', async () => {
 });
 
 test('entries that a living relay has in hand are left to it', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const living = await world.outbox('living');
   await living.readNew(1, 1);
   await world.accept(2);
@@ -233,7 +234,7 @@ test('entries that a living relay has in hand are left to it', async () => {
 });
 
 test('a group that was lost with Redis is made again, and nothing that waits is missed', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { pass, started } = await openFollower(world);
   await pass();
   await world.accept(2);
@@ -251,7 +252,7 @@ test.each([
   ['what is no order number', () => 'nonsense'],
   ['a key that is no hash', (saleId: string) => `${saleId}-0-1-01JD0000000000000000000001`],
 ])('an outbox entry that names %s is parked, and holds up no other', async (_, nameIn) => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { redis, pool } = world.stores;
   const name = nameIn(world.saleId);
   if (name.endsWith('1')) await redis.set(`holdfast:{${world.saleId}.0}:order:${name}`, 'no hash');
@@ -264,12 +265,13 @@ test.each([
 
   expect(started).toEqual([order?.orderNo]);
   expect(await world.outboxLength()).toBe(0);
-  const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [name]);
+  const sql = 'SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked WHERE reference LIKE ?';
+  const [parked] = await pool.query(sql, [name, `${world.saleId}.0/%`]);
   expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
 });
 
 test('entries of two sales with the same id are parked as two, each with its sale and order', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { stores } = world;
   const other = await stores.openSale(buildSale());
   const blocking = await stores.connectBlocking();
@@ -282,8 +284,9 @@ test('entries of two sales with the same id are parked as two, each with its sal
     await pass();
   }
 
-  const parked = await stores.parkedWork.list({ limit: 10 });
-  expect(parked.map(({ reference, cause, inputs }) => ({ reference, cause, inputs }))).toEqual(
+  const parked = await stores.parkedWork.list({ limit: 1_000 });
+  const ours = parked.filter(({ reference }) => reference.endsWith('/1-1'));
+  expect(ours.map(({ reference, cause, inputs }) => ({ reference, cause, inputs }))).toEqual(
     [world.saleId, other.saleId].map((saleId) => ({
       reference: `${saleId}.0/1-1`,
       cause: 'outbox_entry_unreadable',
@@ -293,15 +296,15 @@ test('entries of two sales with the same id are parked as two, each with its sal
 });
 
 test('an order that is refused, while the engine has no room, keeps no other order waiting', async () => {
-  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const world = await openWorld({ slots: 1 });
   await world.stores.budget.acquire(['another-order']);
   const { pass } = await openFollower(world);
   const [refused] = await world.accept(1);
   // There are no units: storing ahead returns "stock exhausted".
-  await world.stores.pool.query('UPDATE skus SET total = 0');
+  await world.stores.pool.query('UPDATE skus SET total = 0 WHERE sale_id = ?', [world.saleId]);
   await pass();
   await pass();
-  await world.stores.pool.query('UPDATE skus SET total = 1000');
+  await world.stores.pool.query('UPDATE skus SET total = 1000 WHERE sale_id = ?', [world.saleId]);
   // By now it could be stored; what is asked is whether those after it were read meanwhile.
   const later = await world.accept(2);
   await pass();
@@ -315,7 +318,7 @@ test('an order that is refused, while the engine has no room, keeps no other ord
 });
 
 test('more leftovers than one read shows are all read', async () => {
-  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const world = await openWorld({ slots: 1 });
   const dead = await world.outbox('relay-1');
   await dead.readNew(1, 1);
   const orders = await world.accept(205);
@@ -330,7 +333,7 @@ test('more leftovers than one read shows are all read', async () => {
 });
 
 test('an order that has ended is not started again when its entry comes again, and its slot is free', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { orders, reservations, budget } = world.stores;
   const { pass, started } = await openFollower(world);
   const [order] = await world.accept(1);
@@ -348,7 +351,7 @@ test('an order that has ended is not started again when its entry comes again, a
 
 /** An order that Redis has as paid, and MySQL does not know. */
 async function openLostPaid() {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const [order] = await world.accept(1);
   if (!order) throw new Error('no order');
   const paid = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
@@ -359,7 +362,7 @@ async function openLostPaid() {
 test('a paid order that MySQL has lost and refuses is left to an operator, and keeps its stock', async () => {
   const { world, order } = await openLostPaid();
   const { pool, saleStock, budget } = world.stores;
-  await pool.query('UPDATE sales SET epoch = 2');
+  await pool.query('UPDATE sales SET epoch = 2 WHERE sale_id = ?', [world.saleId]);
   const { pass, started } = await openFollower(world);
 
   await pass();
@@ -368,9 +371,8 @@ test('a paid order that MySQL has lost and refuses is left to an operator, and k
   expect(started).toEqual([]);
   expect(await budget.room()).toBe(50);
   expect(await world.outboxLength()).toBe(0);
-  const [parked] = await pool.query('SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked', [
-    order.orderNo,
-  ]);
+  const sql = 'SELECT kind, INSTR(reason, ?) > 0 AS named FROM parked WHERE reference LIKE ?';
+  const [parked] = await pool.query(sql, [order.orderNo, `${world.saleId}.0/%`]);
   expect(parked).toEqual([{ kind: 'outbox_entry', named: 1 }]);
   expect((await saleStock.read(world.saleId))?.skus[0]).toMatchObject({ held: 1 });
 });
@@ -393,7 +395,7 @@ test('while MySQL is away a paid order that it has lost waits in the outbox', as
 const frozen = { start: () => new Promise<void>(() => {}) };
 
 test('orders whose start gets no answer are stored ahead, and those after them do not wait for it', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { follower } = await openFollower(world, { engine: frozen });
   const { reservations } = world.stores;
   const orders = await world.accept(3);
@@ -411,7 +413,7 @@ test('orders whose start gets no answer are stored ahead, and those after them d
 });
 
 test('in a burst all orders are stored ahead and none is started', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const burst = createBurst();
   burst.note(BURST_ORDERS);
   const { pass, started } = await openFollower(world, { burst });
@@ -428,7 +430,7 @@ test('in a burst all orders are stored ahead and none is started', async () => {
 });
 
 test('while MySQL is away in a burst, the engine takes what it has room for', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const burst = createBurst();
   burst.note(BURST_ORDERS);
   const { orders } = world.stores;
@@ -445,7 +447,7 @@ test('while MySQL is away in a burst, the engine takes what it has room for', as
 });
 
 test('a page that is under way is not handled again when entries of another page are repeated', async () => {
-  const world = await openRelayWorld(namespace, { ENGINE_BUDGET: 1 });
+  const world = await openWorld({ slots: 1 });
   await world.stores.budget.acquire(['another-order']);
   const { orders } = world.stores;
   const stored: string[][] = [];
@@ -478,8 +480,9 @@ test('a page that is under way is not handled again when entries of another page
 });
 
 test('an order that comes from the outbox after a third of its window is stored, and not started', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { stores } = world;
+  await stores.pool.query('DELETE FROM orders');
   const { pass, started } = await openFollower(world);
   await pass();
   const [late, inTime] = await world.accept(2);
@@ -501,7 +504,7 @@ test('an order that comes from the outbox after a third of its window is stored,
 });
 
 test('while MySQL is away, an order past a third of its window waits in the outbox, and others are started', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { stores } = world;
   const storeOrders = () => Promise.reject(new Error('no MySQL'));
   const { pass, started } = await openFollower(world, { orders: { ...stores.orders, storeOrders } });
@@ -519,7 +522,7 @@ test('while MySQL is away, an order past a third of its window waits in the outb
 });
 
 test('a page that never ends is seen as a hang', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { orders } = world.stores;
   const watch = createLoopWatch(undefined, 50);
   let release = (): void => {};
@@ -540,7 +543,7 @@ test('a page that never ends is seen as a hang', async () => {
 });
 
 test('a free order that could not be confirmed is, before its entry goes, and needs no workflow', async () => {
-  const world = await openRelayWorld(namespace);
+  const world = await openWorld();
   const { saleId } = await world.stores.openSale(buildSale({ skus: FREE }));
   const blocking = await world.stores.connectBlocking();
   onTestFinished(() => blocking.disconnect());
@@ -578,7 +581,7 @@ test('a free order that could not be confirmed is, before its entry goes, and ne
 test.each(['before', 'while'])(
   'an order that its caller wants cancelled is stored as closing where the wish came %s it was, and then started',
   async (when) => {
-    const world = await openRelayWorld(namespace);
+    const world = await openWorld();
     const { stores } = world;
     const wish = (orderNo: string) => stores.reservations.wishCancel(orderNo, 'wait_timeout');
     const storeOrders: typeof stores.orders.storeOrders = async (batch, presence) => {

@@ -7,13 +7,14 @@ import { inject, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import { createMysqlPool } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
+import { createEngineBudget } from '../../src/redis/budget.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/redis/outbox.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
+import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
 
@@ -35,13 +36,27 @@ export interface RelayWorld extends TestEngine {
 
 const row = z.object({ order_no: z.string(), started: z.coerce.boolean() });
 
-/** Belongs to the test that calls it. */
+/** Belongs to the test that calls it, with stores of its own. */
 export async function openRelayWorld(
   namespace: string,
   config: Partial<StoreConfig> = {},
 ): Promise<RelayWorld> {
   const stores = await openTestStores(config);
   onTestFinished(() => stores.close());
+  return openWorldOf(stores, namespace);
+}
+
+/** In stores that the tests of a file share: an empty Redis, and a sale of its own. */
+export async function openSharedRelayWorld(
+  shared: TestStores,
+  namespace: string,
+  { slots = 50 } = {},
+): Promise<RelayWorld> {
+  await shared.redis.flushall();
+  return openWorldOf({ ...shared, budget: createEngineBudget(shared.redis, slots, silent) }, namespace);
+}
+
+async function openWorldOf(stores: TestStores, namespace: string): Promise<RelayWorld> {
   const wire = await openTcpProxy(inject('temporalAddress'));
   onTestFinished(() => wire.close());
   const relayEngine = await openRelayEngine(namespace, wire.address);
@@ -61,8 +76,8 @@ export async function openRelayWorld(
     },
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     async storedOrders() {
-      const sql = 'SELECT order_no, workflow_started_at IS NOT NULL AS started FROM orders';
-      const [rows] = await stores.pool.query(sql);
+      const sql = 'SELECT order_no, workflow_started_at IS NOT NULL AS started FROM orders WHERE sale_id = ?';
+      const [rows] = await stores.pool.query(sql, [saleId]);
       return new Map(
         z
           .array(row)
