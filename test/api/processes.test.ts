@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { appEnv, startApi, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
@@ -21,8 +21,12 @@ let url: string;
 let env: AppEnv;
 let crashes: string[];
 
-beforeEach(async () => {
+beforeAll(async () => {
   stores = await openTestStores();
+});
+afterAll(() => stores.close());
+beforeEach(async () => {
+  await stores.redis.flushall();
   url = `http://127.0.0.1:${await findFreePort()}`;
   env = {
     ...appEnv({
@@ -40,10 +44,7 @@ beforeEach(async () => {
   crashes = [];
   parts = await openTestProcesses((crash) => crashes.push(crash.message));
 });
-afterEach(async () => {
-  await parts.close();
-  await stores.close();
-});
+afterEach(() => parts.close());
 
 const logLine = z.looseObject({ pid: z.number(), msg: z.string() });
 
