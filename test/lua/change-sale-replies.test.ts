@@ -10,7 +10,7 @@ import {
 } from '../../src/sales/stock.redis.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { snapshot } from './raw-scripts.ts';
+import { expectUnchanged, snapshot } from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -43,12 +43,7 @@ async function openStage(held: number) {
     snapshot: () => snapshot(redis, saleId),
     lamps: async () => (await saleStock.read(saleId))?.skus.find(({ sku }) => sku === 'lamp'),
     /** The reply, with the proof that it wrote nothing. */
-    async unchanged<T>(call: () => Promise<T>): Promise<T> {
-      const before = await snapshot(redis, saleId);
-      const reply = await call();
-      expect(await snapshot(redis, saleId)).toEqual(before);
-      return reply;
-    },
+    unchanged: <T>(call: () => Promise<T>) => expectUnchanged(redis, saleId, call),
   };
 }
 

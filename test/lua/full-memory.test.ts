@@ -85,9 +85,9 @@ test('at maxmemory the scripts that must work do so even when Redis has forgotte
 });
 
 const MB = 1024 * 1024;
-/** Filled by some ten thousand orders. */
-const SMALL_MB = 16;
-const AT_ONCE = 500;
+/** Filled by some five thousand orders. */
+const SMALL_MB = 8;
+const AT_ONCE = 250;
 const STATE = { version: 1, payment: 'none', reason: null } as const;
 
 /** Without what Redis itself leaves out when it compares with maxmemory. */
@@ -122,7 +122,8 @@ test('a tenth of maxmemory is left to accepted orders: all are taken on and ende
   try {
     const { accepted, refusals } = await fill(saleId);
     expect([...refusals]).toEqual(['memory-full']);
-    expect(await readUsed()).toBeLessThan(0.91 * max);
+    // Of the orders of one call all are taken when there is room for the first.
+    expect(await readUsed()).toBeLessThan(0.92 * max);
 
     // As the relays and the workflows do; no relay has been here before.
     const blocking = await stores.connectBlocking();

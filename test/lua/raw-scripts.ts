@@ -326,11 +326,13 @@ export async function callRenameUser(redis: RedisClient, saleId: string): Promis
  */
 export async function snapshot(redis: RedisClient, saleId: string): Promise<Record<string, unknown>> {
   const keys = (await redis.keys(`holdfast:{${saleId}.0}:*`)).toSorted();
-  const values: Record<string, unknown> = {};
-  for (const key of keys) {
-    values[key] = { value: await readKey(redis, key), expiresAtMs: await redis.pexpiretime(key) };
-  }
-  return values;
+  const values = await Promise.all(
+    keys.map(async (key) => {
+      const [value, expiresAtMs] = await Promise.all([readKey(redis, key), redis.pexpiretime(key)]);
+      return [key, { value, expiresAtMs }] as const;
+    }),
+  );
+  return Object.fromEntries(values);
 }
 
 /** The answer of a call that writes nothing of the sale. */

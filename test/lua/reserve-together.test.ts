@@ -99,12 +99,9 @@ const round = fc.record({
 /** One purchase, and what it is in each of the two sales. */
 type Twin = readonly [together: ReserveCall, alone: ReserveCall];
 
-/** The same orders in as many calls. */
-async function callReserveOneByOne(calls: readonly ReserveCall[]): Promise<string[][]> {
-  const replies: string[][] = [];
-  for (const call of calls) replies.push(await callReserve(stores.redis, call));
-  return replies;
-}
+/** The same orders in as many calls, which Redis takes in their order, as they come by one connection. */
+const callReserveOneByOne = (calls: readonly ReserveCall[]): Promise<string[][]> =>
+  Promise.all(calls.map((call) => callReserve(stores.redis, call)));
 
 /** Runs `during` with these fields of the hashes of the sales. */
 async function withRules(
@@ -182,12 +179,13 @@ async function normalSnapshot(saleId: string): Promise<Record<string, unknown>> 
 
   /** How long after the order each deadline is. */
   async function normalDeadlines(members: readonly string[]): Promise<string[]> {
-    const pairs: string[] = [];
-    for (let i = 0; i < members.length; i += 2) {
-      const orderNo = members[i] ?? '';
-      const reservedAt = await stores.redis.hget(keys.order(orderNo), 'reserved_at');
-      pairs.push(`${orderNo.replaceAll(saleId, 'SALE')} ${Number(members[i + 1]) - Number(reservedAt)}`);
-    }
+    const orderNos = members.filter((_, i) => i % 2 === 0);
+    const pairs = await Promise.all(
+      orderNos.map(async (orderNo, i) => {
+        const reservedAt = await stores.redis.hget(keys.order(orderNo), 'reserved_at');
+        return `${orderNo.replaceAll(saleId, 'SALE')} ${Number(members[2 * i + 1]) - Number(reservedAt)}`;
+      }),
+    );
     return pairs.toSorted();
   }
 }
