@@ -1,4 +1,4 @@
-/** Claims of due refunds: what they have that those of orders have not (`orders/claims.test.ts` has the rest). */
+/** Claims of due refunds: what claims of orders have not. `orders/claims.test.ts` has the rest. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';

@@ -1,4 +1,4 @@
-/** Claims of due orders: what they have that those of refunds have not (`claims.test.ts` has the rest). */
+/** Claims of due orders: what claims of refunds have not. `claims.test.ts` has the rest. */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';

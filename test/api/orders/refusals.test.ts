@@ -1,4 +1,4 @@
-/** What each outcome that refuses a purchase is answered with. That it comes about is for test/lua to show. */
+/** What each outcome that refuses a purchase is answered with. `test/lua` shows that it comes about. */
 
 import { expect, test } from 'vitest';
 import { toRefusal } from '../../../src/api/calls/purchase-refusals.ts';
