@@ -1,14 +1,21 @@
-/** The whole service in this process, on real servers: API, sandbox provider, worker and relay. */
+/**
+ * The whole service in this process, on real servers: API, sandbox provider, worker and relay, with the
+ * driver of a shop. It closes itself.
+ */
 
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
+import { inject } from 'vitest';
 import type { AppDeps } from '../../src/api/app.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
-import { openHttpApp, type HttpApp, type HttpAppOptions } from './http-app.ts';
+import { closeLater } from './close-later.ts';
+import { openHttpApp, WEBHOOK_SECRET, type HttpApp, type HttpAppOptions } from './http-app.ts';
+import { openShop, type Shop } from './shop.ts';
 import { openTestStores, type TestStores } from './stores.ts';
 import { openEngine } from './workflows/engines.ts';
 import { createNamespace } from './workflows/temporal.ts';
+import { startWholeWorker } from './workflows/whole-worker.ts';
 import { startWorker } from './workflows/worker.ts';
 
 export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
@@ -23,43 +30,61 @@ export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
   reconcileEveryMs?: number;
   /** Puts something between the worker and the provider. */
   inFront?: (provider: PaymentProvider) => PaymentProvider;
+  /**
+   * By default the parts of a worker that sell. `whole`: all of its service, with these settings, on
+   * stores of its own, so not on those of `under`. `none`: a test starts one, or has the API alone.
+   */
+  worker?: { whole: Record<string, string> } | 'none';
+  /** By default one that no other test has. */
+  namespace?: string;
+  /** Of a server that only this test has; it may be away. */
+  temporalAddress?: string;
 }
 
-export interface Checkout extends Omit<HttpApp, 'close'> {
+export interface Checkout extends HttpApp, Shop {
   stores: TestStores;
   client: Client;
+  /** Sooner than by itself. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Call in beforeAll, and `close()` in afterAll. Opened in order, closed in the opposite one. */
+/** Opened in order, closed in the opposite one. */
 export async function openCheckout(options: CheckoutOptions = {}): Promise<Checkout> {
+  const { fees, log, worker, reconcileEveryMs, temporalAddress = inject('temporalAddress') } = options;
   const closers: (() => Promise<void>)[] = [];
-  const close = async () => {
+  const close = async (): Promise<void> => {
     for (const closeOne of closers.splice(0).toReversed()) await closeOne();
   };
-  try {
-    const [stores, namespace] = await Promise.all([openTestStores(options.stores), createNamespace()]);
-    closers.push(() => stores.close());
-    const { engine, client, close: closeEngine } = await openEngine(namespace);
-    closers.push(closeEngine);
-    const under = options.under?.(stores) ?? stores;
-    const { fees, log } = options;
-    const overrides = { ...(log && { log }), ...options.overrides };
-    const app = await openHttpApp({ stores: under, engine, overrides, ...(fees && { fees }) });
-    closers.push(() => app.close());
-    const provided = options.inFront?.(app.provider) ?? app.provider;
-    const { reconcileEveryMs } = options;
-    const worker = await startWorker({
+  closeLater(close);
+  const [stores, namespace] = await Promise.all([
+    openTestStores(options.stores),
+    options.namespace ?? createNamespace(),
+  ]);
+  closers.push(() => stores.close());
+  const { engine, client, close: closeEngine } = await openEngine(namespace, temporalAddress);
+  closers.push(closeEngine);
+  const under = options.under?.(stores) ?? stores;
+  const overrides = { ...(log && { log }), ...options.overrides };
+  const app = await openHttpApp({ stores: under, engine, overrides, ...(fees && { fees }) });
+  closers.push(() => app.close());
+  const provider = options.inFront?.(app.provider) ?? app.provider;
+  if (worker === undefined) {
+    const selling = await startWorker({
       stores: under,
-      provider: provided,
+      provider,
       namespace,
       ...(log && { log }),
       ...(reconcileEveryMs !== undefined && { reconcileEveryMs }),
     });
-    closers.push(() => worker.stop());
-    return { ...app, stores, client, close };
-  } catch (error) {
-    await close();
-    throw error;
+    closers.push(() => selling.stop());
+  } else if (worker !== 'none') {
+    const { providerUrl } = app;
+    const env = {
+      ...(reconcileEveryMs !== undefined && { RECONCILE_EVERY_SECONDS: String(reconcileEveryMs / 1_000) }),
+      ...worker.whole,
+    };
+    const given = { stores, provider, providerUrl, webhookSecret: WEBHOOK_SECRET, client, temporalAddress };
+    closers.push(await startWholeWorker({ ...given, env }));
   }
+  return { ...app, ...openShop({ ...app, stores }), stores, client, close };
 }

@@ -13,8 +13,11 @@ export interface TestEngine {
 }
 
 /** As the API has it: over a connection of its own. */
-export async function openEngine(namespace: string): Promise<TestEngine> {
-  return engineAt(inject('temporalAddress'), namespace);
+export async function openEngine(
+  namespace: string,
+  address = inject('temporalAddress'),
+): Promise<TestEngine> {
+  return engineAt(address, namespace);
 }
 
 /** No server listens at its address. */

@@ -4,6 +4,7 @@
  */
 
 import { afterAll, expect } from 'vitest';
+import { closeWorlds } from '../close-later.ts';
 import { endOwnRedis } from '../own-redis.ts';
 import { runningWorkers } from './running-workers.ts';
 
@@ -14,3 +15,4 @@ afterAll(() => {
   runningWorkers.clear();
   expect(left).toBe(0);
 });
+afterAll(() => closeWorlds());

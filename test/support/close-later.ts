@@ -1,0 +1,67 @@
+/** Clean-up that a world registers itself, so that no test has to close what it opens. */
+
+import { onTestFinished, TestRunner, type RunnerTestSuite } from 'vitest';
+
+type Close = () => Promise<unknown>;
+
+/** Bounds a hang. Vitest puts its own bound only on hooks that it registers. */
+const CLOSED_WITHIN_MS = 120_000;
+
+const closersOf = new WeakMap<RunnerTestSuite, Close[]>();
+
+/**
+ * Runs when the test ends that opens the world. A world that is opened in `beforeAll` is closed after the
+ * tests of that hook and after their `afterAll`. What was opened last is closed first. Not for tests that run
+ * at once (`test.concurrent`), which Vitest does not tell apart: they use the `onTestFinished` of their
+ * context.
+ */
+export function closeLater(close: Close): void {
+  if (TestRunner.getCurrentTest()) {
+    onTestFinished(async () => void (await close()));
+    return;
+  }
+  const { file } = TestRunner.getCurrentSuite();
+  const suite = findOpening(file);
+  if (!suite) throw new Error('a world is opened in a test or in beforeAll');
+  const closers = closersOf.get(suite) ?? [];
+  // The setup file closes what belongs to the file. Vitest runs these hooks from the last to the first.
+  if (suite !== file && closers.length === 0)
+    TestRunner.getSuiteHooks(suite).afterAll.unshift(() => closeWorlds(suite));
+  closersOf.set(suite, [...closers, close]);
+}
+
+/** All that the `beforeAll` hooks of the file have opened, or those of a group in it. */
+export async function closeWorlds(suite: RunnerTestSuite = TestRunner.getCurrentSuite().file): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of (closersOf.get(suite) ?? []).toReversed()) {
+    try {
+      await within(CLOSED_WITHIN_MS, close());
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw new AggregateError(failures, `not closed: ${failures.join(', ')}`);
+}
+
+/** The file or group whose `beforeAll` runs now. */
+function findOpening(suite: RunnerTestSuite): RunnerTestSuite | undefined {
+  const { result } = suite;
+  if (result?.state === 'run' && result.hooks?.beforeAll === 'run') return suite;
+  for (const task of suite.tasks) {
+    const found = task.type === 'suite' ? findOpening(task) : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+async function within(ms: number, closing: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not closed within ${ms} ms`)), ms);
+  });
+  try {
+    await Promise.race([closing, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
