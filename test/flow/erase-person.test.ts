@@ -8,29 +8,18 @@ import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';
-import { acceptedOf, pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { acceptedOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
 
-let checkout: Checkout;
+let shop: Checkout;
 beforeAll(async () => {
-  checkout = await openCheckout();
+  shop = await openCheckout();
 });
-afterAll(async () => {
-  await expectCleanAudit(checkout);
-  await checkout.close();
-});
+afterAll(() => expectCleanAudit(shop));
 
 const DECISION = { actor: 'op', reason: 'a request of the person' };
-const erase = ({ userId }: Shopper) => erasePerson(checkout.stores, userId, DECISION);
-
-async function buyAndPay(shopper: Shopper, saleId: string): Promise<string> {
-  const orderNo = await shopper.buy(saleId);
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  await shopper.awaitStatus(orderNo, 'paid');
-  return orderNo;
-}
+const erase = ({ userId }: Shopper) => erasePerson(shop.stores, userId, DECISION);
 
 /** The shopper's own list of a day. */
 async function numbersOfDay(shopper: Shopper, day: string): Promise<string[]> {
@@ -40,7 +29,7 @@ async function numbersOfDay(shopper: Shopper, day: string): Promise<string[]> {
 
 /** Where a text is found in all of MySQL and Redis. */
 async function placesOf(text: string): Promise<string[]> {
-  const { pool, redis } = checkout.stores;
+  const { pool, redis } = shop.stores;
   const columns = await select(
     pool,
     `SELECT table_name AS name, column_name AS field FROM information_schema.columns
@@ -63,20 +52,19 @@ async function placesOf(text: string): Promise<string[]> {
 }
 
 test('nothing in MySQL and Redis names the person any more, and a refund still gives back', async () => {
-  const { stores } = checkout;
+  const { stores } = shop;
   const [{ saleId }, { saleId: other }] = [
     await stores.openSale(buildSale()),
     await stores.openSale(buildSale()),
   ];
-  const shopper = await checkout.shopper();
-  const paid = await buyAndPay(shopper, saleId);
-  await buyAndPay(shopper, other);
+  const shopper = await shop.shopper();
+  const { orderNo: paid } = await shop.buyAndPay(saleId, { shopper });
+  await shop.buyAndPay(other, { shopper });
   // What a shop should not do.
   const named = { reference: `of-${shopper.userId}`, metadata: { customer: shopper.userId } };
   const bought = await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }], ...named });
   const cancelled = acceptedOf(bought).orderNo;
-  await shopper.cancel(cancelled);
-  await shopper.awaitStatus(cancelled, 'cancelled');
+  await shop.cancel({ shopper, orderNo: cancelled });
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
   expect(await placesOf(shopper.userId)).not.toEqual([]);
   const day = (await shopper.readOrder(paid)).reservedAt.slice(0, 10);
@@ -100,39 +88,34 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
       outcome.token,
     ]),
   ).toEqual({ ...DECISION, action: 'person_erased', detail: '{"orders":3}' });
-  await expectCleanAudit(checkout);
+  await expectCleanAudit(shop);
   expect(await erase(shopper)).toEqual({ kind: 'unknown' });
 
-  const { payment_id: paymentId } = await selectOne(
-    stores.pool,
-    'SELECT payment_id FROM payments WHERE order_no = ?',
-    [paid],
-  );
-  await stores.refunds.request(Number(paymentId), 'op');
+  const paymentId = await shop.paymentIdOf({ orderNo: paid });
+  await stores.refunds.request(paymentId, 'op');
+  await shop.awaitReturned({ orderNo: paid });
   await waitFor(
-    'the money to go back',
-    async () => (await stores.refunds.read({ paymentId: Number(paymentId) }))?.status === 'refunded',
+    'the refund to be recorded',
+    async () => (await stores.refunds.read({ paymentId }))?.status === 'refunded',
   );
 });
 
 test('a person with an open order is not erased before it has ended', async () => {
-  const { saleId } = await checkout.stores.openSale(buildSale());
-  const shopper = await checkout.shopper();
+  const { saleId } = await shop.stores.openSale(buildSale());
+  const shopper = await shop.shopper();
   const orderNo = await shopper.buy(saleId);
   expect((await erase(shopper)).kind).toBe('busy');
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   expect(await erase(shopper)).toEqual({ kind: 'busy', orderNos: [orderNo] });
-  await shopper.cancel(orderNo);
-  await shopper.awaitStatus(orderNo, 'cancelled');
-  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  await shop.cancel({ shopper, orderNo });
+  await expectStock(shop.stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
   expect(await erase(shopper)).toMatchObject({ kind: 'erased', orders: 1 });
 });
 
 test('an order that waits to be stored is seen though units that were bought before count no more', async () => {
-  const { stores } = checkout;
+  const { stores } = shop;
   const { saleId } = await stores.openSale(buildSale());
-  const shopper = await checkout.shopper();
-  const orderNo = await buyAndPay(shopper, saleId);
+  const { shopper, orderNo } = await shop.buyAndPay(saleId);
   const items = [{ sku: 'lamp', quantity: 1 }];
   await stores.refunds.requestByOrder(
     orderNo,
@@ -151,11 +134,10 @@ test('an order that waits to be stored is seen though units that were bought bef
 });
 
 test('an erasure that died half-way is finished by a repeat, under the same token', async () => {
-  const { stores } = checkout;
+  const { stores } = shop;
   const { saleId } = await stores.openSale(buildSale());
-  const shopper = await checkout.shopper();
-  await buyAndPay(shopper, saleId);
-  await buyAndPay(shopper, saleId);
+  const { shopper } = await shop.buyAndPay(saleId);
+  await shop.buyAndPay(saleId, { shopper });
   await expectStock(stores, saleId, { sku: 'lamp', available: 8, held: 0, sold: 2 });
   const dies = () => Promise.reject(new Error('died'));
   const beforeMysql = { ...stores, persons: { ...stores.persons, replace: dies } };
@@ -168,5 +150,5 @@ test('an erasure that died half-way is finished by a repeat, under the same toke
 });
 
 test('a person of whom nothing is known is not erased', async () => {
-  expect(await erase(await checkout.shopper())).toEqual({ kind: 'unknown' });
+  expect(await erase(await shop.shopper())).toEqual({ kind: 'unknown' });
 });

@@ -5,7 +5,6 @@ import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { REFUND_WORKFLOW } from '../../src/workflows/contract.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import { createGate } from '../support/workflows/stepper.ts';
 
@@ -25,7 +24,7 @@ test('while the provider answers no refund, orders are taken, read, paid and can
       return call(...args);
     };
   };
-  const checkout = await openCheckout({
+  const shop = await openCheckout({
     stores: { ENGINE_BUDGET },
     inFront: (provider): PaymentProvider => ({
       ...provider,
@@ -33,19 +32,14 @@ test('while the provider answers no refund, orders are taken, read, paid and can
       voidSession: hangs(provider.voidSession),
     }),
   });
-  onTestFinished(() => checkout.close());
   onTestFinished(gate.open);
-  const { stores, client, providerConsole } = checkout;
+  const { stores, client, providerConsole } = shop;
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: LAMP_PRICE, total: 50, limitPerUser: null }];
   const { saleId } = await stores.openSale(buildSale({ skus }));
-  const shopper = await checkout.shopper();
-  const late = await shopper.buy(saleId);
-  await shopper.awaitStatus(late, 'awaiting_payment');
-  await shopper.cancel(late);
-  await shopper.awaitStatus(late, 'cancelled');
+  const late = await shop.buyAndCancel(saleId);
 
   for (let i = 0; i < REFUNDS; i += 1)
-    await providerConsole.takeStrayPayment({ reference: late, amount: LAMP_PRICE });
+    await providerConsole.takeStrayPayment({ reference: late.orderNo, amount: LAMP_PRICE });
 
   await waitFor('the provider to be asked as often as may be', () => asked === 10);
   await waitFor('all refunds to have begun', async () => {
@@ -55,18 +49,14 @@ test('while the provider answers no refund, orders are taken, read, paid and can
     return running === REFUNDS;
   });
   await waitFor('the slots of the engine', async () => (await stores.budget.room()) === ENGINE_BUDGET);
-  const [paid, cancelled] = [await shopper.buy(saleId), await shopper.buy(saleId)];
-  for (const orderNo of [paid, cancelled]) await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(paid)).url);
-  await shopper.awaitStatus(paid, 'paid');
-  await shopper.cancel(cancelled);
-  await shopper.awaitStatus(cancelled, 'cancelled');
+  await shop.buyAndPay(saleId);
+  await shop.buyAndCancel(saleId);
   expect(asked).toBe(10);
 
   gate.open();
 
-  await waitFor('the money to be back', async () => {
-    const payments = await providerConsole.listPayments(late);
-    return payments.length === REFUNDS && payments.every(({ amount, returned }) => amount === returned);
-  });
+  await shop.awaitMoney(
+    late,
+    Array.from({ length: REFUNDS }, () => [LAMP_PRICE, LAMP_PRICE]),
+  );
 });

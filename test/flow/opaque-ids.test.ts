@@ -3,7 +3,7 @@
  * rebuilt and erased.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { erasePerson } from '../../src/reconcile/retention.ts';
@@ -14,8 +14,8 @@ import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { keep } from '../support/keep.ts';
-import { select, selectOne } from '../support/rows.ts';
-import { acceptedOf, orderOf, pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import { select } from '../support/rows.ts';
+import { acceptedOf, orderOf, type Shopper } from '../support/shopper.ts';
 import { signer } from '../support/signer.ts';
 import { silent } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
@@ -33,55 +33,39 @@ const PAIRS = [
 ];
 const PRICE = 1_000;
 
-let checkout: Checkout;
+let shop: Checkout;
 let saleId: string;
 beforeAll(async () => {
-  checkout = await openCheckout();
+  shop = await openCheckout();
   const skus = PAIRS.map(({ sku }) => ({ sku, name: 'Thing', unitPrice: PRICE, total: 10, limitPerUser: 1 }));
-  ({ saleId } = await checkout.stores.openSale(buildSale({ skus })));
+  ({ saleId } = await shop.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => checkout.close());
 
-const readLimits = () => checkout.stores.redis.hgetall(saleKeys({ saleId, shard: 0 }).limits);
+const readLimits = () => shop.stores.redis.hgetall(saleKeys({ saleId, shard: 0 }).limits);
 
 async function buyAndPay(shopper: Shopper, sku: string): Promise<string> {
-  const orderNo = await shopper.buy(saleId, sku);
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  const paid = await shopper.awaitStatus(orderNo, 'paid');
-  expect(paid.items).toEqual([{ sku, quantity: 1, unitPrice: PRICE }]);
+  const { orderNo } = await shop.buyAndPay(saleId, { shopper, sku });
+  expect((await shopper.readOrder(orderNo)).items).toEqual([{ sku, quantity: 1, unitPrice: PRICE }]);
   return orderNo;
 }
 
-async function refund(orderNo: string): Promise<void> {
-  const { stores } = checkout;
-  const payment = await selectOne(stores.pool, 'SELECT payment_id FROM payments WHERE order_no = ?', [
-    orderNo,
-  ]);
-  const paymentId = Number(payment['payment_id']);
-  await stores.refunds.request(paymentId, 'op');
-  await waitFor(
-    `the money of ${orderNo} to go back`,
-    async () => (await stores.refunds.read({ paymentId }))?.status === 'refunded',
-  );
-}
-
 async function compare(): Promise<StepReport | undefined> {
-  const { stores, provider, client } = checkout;
+  const { stores, provider, client } = shop;
   const engine = createOrderEngine(client, { eager: false });
   const deps = { ...stores, engine, provider, signer, keep, log: silent };
   return RECONCILE_STEPS.get('drift')?.(deps, new AbortController().signal);
 }
 
 test('each user has what they bought, and no other user has it, until they are erased', async () => {
-  const { stores } = checkout;
+  const { stores } = shop;
   const kept: Record<string, string> = {};
   for (const [i, { userId, sku }] of PAIRS.entries()) {
-    const shopper = await checkout.shopper(userId);
+    const shopper = await shop.shopper(userId);
     const next = PAIRS[(i + 1) % PAIRS.length]?.sku ?? '';
     await buyAndPay(shopper, sku);
     const refunded = await buyAndPay(shopper, next);
-    await refund(refunded);
+    await shop.refund({ orderNo: refunded });
+    await shop.awaitPayment({ shopper, orderNo: refunded }, 'refunded');
     kept[limitField(sku, userId)] = '1';
   }
   await waitFor('what was refunded to be given back', async () => {
@@ -105,7 +89,7 @@ test('each user has what they bought, and no other user has it, until they are e
   expect(rebuilt.kind).toBe('rebuilt');
   expect(await readLimits()).toEqual(kept);
   expect(await compare()).toMatchObject({ repaired: 0, parked: 0 });
-  await expectCleanAudit(checkout);
+  await expectCleanAudit(shop);
 
   const tokens: string[] = [];
   for (const person of PAIRS) {
@@ -115,15 +99,15 @@ test('each user has what they bought, and no other user has it, until they are e
   }
   expect(Object.keys(await readLimits()).toSorted()).toEqual(tokens.toSorted());
   expect(await compare()).toMatchObject({ repaired: 0, parked: 0 });
-  await expectCleanAudit(checkout);
+  await expectCleanAudit(shop);
 });
 
 test('a request that is repeated finds its own order, and not that of a user of a similar id', async () => {
-  const { stores } = checkout;
+  const { stores } = shop;
   const mug = { sku: 'mug', name: 'Mug', unitPrice: PRICE, total: 10, limitPerUser: null };
   const { saleId: other } = await stores.openSale(buildSale({ skus: [mug] }));
   const place = async (userId: string, key: string) => {
-    const shopper = await checkout.shopper(userId);
+    const shopper = await shop.shopper(userId);
     const body = { saleId: other, items: [{ sku: 'mug', quantity: 1 }] };
     return shopper.placeOrder(body, { 'idempotency-key': key });
   };

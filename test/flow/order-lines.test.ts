@@ -1,11 +1,10 @@
 /** What the log says of an order: at debug a line for each of its steps, at info nothing. */
 
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTestLog } from '../api/test-log.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 
 const step = z.object({ orderNo: z.string(), step: z.string(), status: z.string().optional() });
@@ -13,17 +12,11 @@ const step = z.object({ orderNo: z.string(), step: z.string(), status: z.string(
 /** Has one order paid and one cancelled. @returns what was written meanwhile */
 async function sell(level: string) {
   const { log, lines } = openTestLog(level);
-  const checkout = await openCheckout({ log, under: (stores) => ({ ...stores, log }) });
-  onTestFinished(() => checkout.close());
-  const { saleId } = await checkout.stores.openSale(buildSale());
-  const shopper = await checkout.shopper();
-  const [paid, cancelled] = [await shopper.buy(saleId), await shopper.buy(saleId)];
-  for (const orderNo of [paid, cancelled]) await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(paid)).url);
-  await shopper.cancel(cancelled);
-  await shopper.awaitStatus(paid, 'paid');
-  await shopper.awaitStatus(cancelled, 'cancelled');
-  for (const orderNo of [paid, cancelled]) await checkout.client.workflow.getHandle(orderNo).result();
+  const shop = await openCheckout({ log, under: (stores) => ({ ...stores, log }) });
+  const { saleId } = await shop.stores.openSale(buildSale());
+  const { orderNo: paid } = await shop.buyAndPay(saleId);
+  const { orderNo: cancelled } = await shop.buyAndCancel(saleId);
+  for (const orderNo of [paid, cancelled]) await shop.client.workflow.getHandle(orderNo).result();
   const stepsOf = (orderNo: string) =>
     lines().flatMap((line) => {
       const { data } = step.safeParse(line);

@@ -9,7 +9,7 @@ import { openTestLog } from '../api/test-log.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { openReceiver, type Receiver } from '../support/receiver.ts';
-import { acceptedOf, pressPay, sessionOf } from '../support/shopper.ts';
+import { acceptedOf } from '../support/shopper.ts';
 import { silent } from '../support/stores.ts';
 import { drawTrace, openTraceReceiver, type ReceivedSpan } from '../support/trace-receiver.ts';
 import { waitFor } from '../support/wait.ts';
@@ -64,8 +64,7 @@ test('an order is one trace: its purchase, store, workflow, payment, notice, ste
   const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
   // A worker needs up to a second to notice a new sale, which is no part of an order's life.
-  const first = await checkout.shopper();
-  await first.awaitStatus(await first.buy(saleId), 'awaiting_payment');
+  await checkout.buy(saleId);
 
   const placed = await shopper.placeOrder(
     { saleId, items: CART },
@@ -77,8 +76,7 @@ test('an order is one trace: its purchase, store, workflow, payment, notice, ste
   const { workflow } = checkout.client;
   const hasBegun = () => workflow.getHandle(orderNo).describe();
   await waitFor('its workflow', () => hasBegun().then(Boolean, () => false));
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  await shopper.awaitStatus(orderNo, 'paid');
+  await checkout.pay({ shopper, orderNo });
   await waitFor('the spans', () => STEPS.every((name) => named(traces.trace(TRACE), name).length > 0));
 
   const spans = traces.trace(TRACE);

@@ -1,6 +1,6 @@
 /** What shoppers send is in no line of the logs, whatever MySQL does to the statements that carry it. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { openTestLog, type TestLog } from '../api/test-log.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
@@ -13,7 +13,6 @@ beforeAll(async () => {
   logs = openTestLog();
   checkout = await openCheckout({ log: logs.log });
 });
-afterAll(() => checkout.close());
 
 /** From now on MySQL refuses each new order with this error. @returns what ends that */
 async function refuseOrders(errno: number, message: string): Promise<() => Promise<void>> {
