@@ -2,7 +2,6 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { settlementReply } from '../../src/api/calls/settlement.ts';
-import { signToken } from '../../src/api/http/auth.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { ORDER_WORKFLOW, TASK_QUEUE } from '../../src/workflows/contract.ts';
@@ -10,7 +9,7 @@ import { acceptOrder } from '../support/accept-order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { acceptedOf, JWT_SECRET, refusalOf, send, type Shopper } from '../support/shopper.ts';
+import { acceptedOf, refusalOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { silent } from '../support/stores.ts';
 import { signTicket } from '../support/tickets.ts';
@@ -21,36 +20,24 @@ const SKUS = [
   { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null },
 ];
 
-let checkout: Checkout;
+let shop: Checkout;
+let saleId: string;
 beforeAll(async () => {
-  checkout = await openCheckout({ reconcileEveryMs: 1_000 });
+  shop = await openCheckout({ reconcileEveryMs: 1_000 });
+  ({ saleId } = await shop.stores.openSale(buildSale({ skus: SKUS })));
 });
-afterAll(async () => {
-  await expectCleanAudit(checkout);
-  await checkout.close();
-});
+afterAll(() => expectCleanAudit(shop));
 
-async function asStaff(method: string, path: string, body?: object) {
-  const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] });
-  const headers = { authorization: `Bearer ${token}`, 'idempotency-key': 'once' };
-  return send(`${checkout.url}/v1/admin/${path}`, method, { headers, ...(body && { body }) });
-}
+const awaitSold = (orderNo: string) =>
+  waitFor('the units to be sold in Redis', async () => {
+    return (await shop.stores.redis.hget(orderKeys(orderNo).order, 'hold')) === 'sold';
+  });
 
-async function openSale(): Promise<string> {
-  return (await checkout.stores.openSale(buildSale({ skus: SKUS }))).saleId;
-}
-
-async function takeGift(shopper: Shopper, saleId: string, quantity = 1) {
-  const reply = await shopper.placeOrder({ saleId, items: [{ sku: 'gift', quantity }], expectedTotal: 0 });
-  return acceptedOf(reply).orderNo;
-}
-
-const holdOf = (orderNo: string) => checkout.stores.redis.hget(orderKeys(orderNo).order, 'hold');
-
-test('an order whose price is 0 is paid as soon as it is stored, and needs neither a page nor a workflow', async () => {
-  const saleId = await openSale();
-  const shopper = await checkout.shopper();
-  const orderNo = await takeGift(shopper, saleId);
+test('an order whose price is 0 is paid as soon as it is stored, outlasts a rebuild, and is given back by a refund', async () => {
+  const { saleId: own } = await shop.stores.openSale(buildSale({ skus: SKUS }));
+  const shopper = await shop.shopper();
+  const gifts = (quantity: number) => ({ saleId: own, items: [{ sku: 'gift', quantity }], expectedTotal: 0 });
+  const { orderNo } = acceptedOf(await shopper.placeOrder(gifts(2)));
 
   expect(await shopper.awaitStatus(orderNo, 'paid')).toMatchObject({
     total: 0,
@@ -60,17 +47,29 @@ test('an order whose price is 0 is paid as soon as it is stored, and needs neith
   });
   expect(refusalOf(await shopper.pay(orderNo))).toBe('409 already_paid');
   expect(refusalOf(await shopper.cancel(orderNo))).toBe('409 already_paid');
-  expect(await checkout.providerConsole.listPayments(orderNo)).toEqual([]);
-  await waitFor('the units to be sold in Redis', async () => (await holdOf(orderNo)) === 'sold');
-  await expectStock(checkout.stores, saleId, { sku: 'gift', available: 99, held: 0, sold: 1 });
-  // The limit counts it.
-  const tooMuch = { saleId, items: [{ sku: 'gift', quantity: 2 }] };
-  expect(refusalOf(await shopper.placeOrder(tooMuch))).toBe('409 limit_reached');
+  expect(await shop.moneyOf({ orderNo })).toEqual([]);
+  await awaitSold(orderNo);
+  await expectStock(shop.stores, own, { sku: 'gift', available: 98, held: 0, sold: 2 });
+  expect(refusalOf(await shopper.placeOrder(gifts(1)))).toBe('409 limit_reached');
+
+  const request = { cause: 'requested', actor: 'holdfast' } as const;
+  expect(await rebuildSale({ ...shop.stores, log: silent }, own, request)).toMatchObject({ kind: 'rebuilt' });
+  await expectStock(shop.stores, own, { sku: 'gift', available: 98, held: 0, sold: 2 });
+  expect(refusalOf(await shopper.placeUntilAnswered(gifts(1)))).toBe('409 limit_reached');
+  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid', total: 0 });
+
+  const refund = await shop.asStaff('POST', `orders/${orderNo}/refunds`, { restock: true });
+  expect([refund.status, refund.body]).toMatchObject([
+    202,
+    { amount: 0, status: 'succeeded', restock: true },
+  ]);
+  await shop.awaitPayment({ shopper, orderNo }, 'refunded');
+  await expectStock(shop.stores, own, { sku: 'gift', available: 100, held: 0, sold: 0 });
+  acceptedOf(await shopper.placeOrder(gifts(2)));
 });
 
 test('a ticket whose charges come to 0 makes the order free, and an expected total of 0 is checked', async () => {
-  const saleId = await openSale();
-  const shopper = await checkout.shopper();
+  const shopper = await shop.shopper();
   const charges = [{ code: 'voucher', name: 'Voucher', amount: -4_900 }];
   const ticket = await signTicket({ sub: shopper.userId, sale: saleId, charges });
   const order = { saleId, items: [{ sku: 'lamp', quantity: 1 }] };
@@ -81,7 +80,7 @@ test('a ticket whose charges come to 0 makes the order free, and an expected tot
   const { orderNo } = acceptedOf(await shopper.placeOrder({ ...order, ticket, expectedTotal: 0 }));
 
   expect(await shopper.awaitStatus(orderNo, 'paid')).toMatchObject({ total: 0, charges });
-  const { body } = await asStaff('GET', `sales/${saleId}/settlement`);
+  const { body } = await shop.asStaff('GET', `sales/${saleId}/settlement`);
   expect(settlementReply.parse(body)).toMatchObject({
     lines: [
       { line: 'order', orderNo, amount: 0, status: 'paid' },
@@ -92,45 +91,11 @@ test('a ticket whose charges come to 0 makes the order free, and an expected tot
   });
 });
 
-test('a free order that is refunded gives units and limit back, and no provider is called', async () => {
-  const saleId = await openSale();
-  const shopper = await checkout.shopper();
-  const orderNo = await takeGift(shopper, saleId, 2);
-  await shopper.awaitStatus(orderNo, 'paid');
-
-  const reply = await asStaff('POST', `orders/${orderNo}/refunds`, { restock: true });
-  expect([reply.status, reply.body]).toMatchObject([202, { amount: 0, status: 'succeeded', restock: true }]);
-  await waitFor('the units to be on sale again', async () => {
-    const view = await checkout.stores.saleStock.read(saleId);
-    return view?.skus.find(({ sku }) => sku === 'gift')?.available === 100;
-  });
-  await waitFor('the refund to be shown', async () => {
-    return (await shopper.readOrder(orderNo)).payment === 'refunded';
-  });
-  await takeGift(shopper, saleId, 2);
-});
-
 test('a free order whose workflow was started before it was stored is paid by it, and the workflow ends', async () => {
-  const saleId = await openSale();
-  const order = await acceptOrder(checkout.stores, saleId, { items: [{ sku: 'gift', quantity: 1 }] });
+  const order = await acceptOrder(shop.stores, saleId, { items: [{ sku: 'gift', quantity: 1 }] });
   const started = { workflowId: order.orderNo, taskQueue: TASK_QUEUE, args: [order] };
-  const workflow = await checkout.client.workflow.start(ORDER_WORKFLOW, started);
+  const workflow = await shop.client.workflow.start(ORDER_WORKFLOW, started);
 
   expect(await workflow.result()).toMatchObject({ status: 'paid', version: 2 });
-  expect(await holdOf(order.orderNo)).toBe('sold');
-});
-
-test('a rebuild of the sale keeps what free orders have bought', async () => {
-  const saleId = await openSale();
-  const shopper = await checkout.shopper();
-  const orderNo = await takeGift(shopper, saleId, 2);
-  await shopper.awaitStatus(orderNo, 'paid');
-  await waitFor('the units to be sold in Redis', async () => (await holdOf(orderNo)) === 'sold');
-  const stores = { ...checkout.stores, log: silent };
-  await rebuildSale(stores, saleId, { cause: 'requested', actor: 'holdfast' });
-
-  await expectStock(checkout.stores, saleId, { sku: 'gift', available: 98, held: 0, sold: 2 });
-  const more = { saleId, items: [{ sku: 'gift', quantity: 1 }] };
-  expect(refusalOf(await shopper.placeUntilAnswered(more))).toBe('409 limit_reached');
-  expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid', total: 0 });
+  await awaitSold(order.orderNo);
 });
