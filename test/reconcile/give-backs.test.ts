@@ -2,10 +2,12 @@
 
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { mendGiveBacks } from '../../src/reconcile/lost-work.ts';
+import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildReversal, buildPayment } from '../support/payment-notices.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
+import { expectStock } from '../support/stock.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -57,6 +59,44 @@ test('what has not come back to Redis makes its refund due, once, and only where
   await giveBack(slow);
   await stores.pool.query('UPDATE payments SET engine_due_at = NULL');
   expect(await run()).toEqual({ looked: 3, repaired: 1, parked: 0 });
+});
+
+test('a part whose units have not come back in MySQL either makes its refund due, until they are back in both', async () => {
+  const { saleId } = await stores.openSale(buildSale());
+  const order = await acceptOrder(stores, saleId, { items: [{ sku: 'lamp', quantity: 2 }] });
+  await stores.orders.storeOrder(order, 'started');
+  const payment = buildPayment(order);
+  await stores.payments.record('sandbox', payment);
+  await stores.orders.markPaid(order.orderNo);
+  await stores.reservations.confirm(order.orderNo);
+  await stores.refunds.requestByOrder(
+    order.orderNo,
+    {
+      kind: 'units',
+      items: [{ sku: 'lamp', quantity: 1 }],
+      amount: undefined,
+      charges: false,
+      restock: true,
+      restoresLimit: undefined,
+    },
+    { actor: 'olga', reason: null },
+    { idempotencyKey: 'part', fingerprint: 'f' },
+  );
+  await stores.refunds.recordReversals('sandbox', [buildReversal(payment, { amount: 4_900 })]);
+  const settle = () => stores.pool.query('UPDATE payments SET engine_due_at = NULL');
+  await settle();
+
+  expect(await run()).toEqual({ looked: 1, repaired: 1, parked: 0 });
+
+  const [refund] = await stores.refundClaims.take(10);
+  const paymentId = refund?.paymentId ?? 0;
+  await stores.refunds.bookGiveBacks(paymentId);
+  await settle();
+  expect(await run()).toEqual({ looked: 1, repaired: 1, parked: 0 });
+  await giveBack(paymentId);
+  await settle();
+  expect(await run()).toEqual({ looked: 1, repaired: 0, parked: 0 });
+  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
 });
 
 test('a sale that is not in Redis, or no longer, has nothing to give back to', async () => {
