@@ -1,12 +1,13 @@
 /** Staff extend a deadline over HTTP: what is answered, refused and shown, and the next payment page. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { orderReply } from '../../../src/api/http/replies.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { orderKeys } from '../../../src/redis/keys.ts';
 import { select } from '../../support/rows.ts';
-import { pressPay, problemOf, refusalOf, send, sessionOf, type Reply } from '../../support/shopper.ts';
+import { openShop } from '../../support/shop.ts';
+import { pressPay, problemOf, refusalOf, sessionOf, type Reply } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
 import { openStaffWorld, type StaffWorld } from './staff-world.ts';
 
@@ -130,14 +131,9 @@ test('where Redis is away the deadline is extended, and shown once a repeat or t
   const { reservations } = world.stores;
   const project = () => Promise.reject(new Error('away'));
   const app = await world.api.withParts({ reservations: { ...reservations, project } });
-  try {
-    const headers = { authorization: world.authorization };
-    const body = { until };
-    const path = `${app.url}/v1/admin/orders/${order.orderNo}/deadline`;
-    expect((await send(path, 'POST', { headers, body })).status).toBe(200);
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const { asStaff } = openShop({ ...app, stores: world.stores });
+  expect((await asStaff('POST', `orders/${order.orderNo}/deadline`, { until })).status).toBe(200);
   expect((await reservations.readOrder(order.orderNo))?.state.version).toBe(1);
   await extend(order.orderNo, until);
   expect(await shown(order)).toMatchObject({ deadline: until });

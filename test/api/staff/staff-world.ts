@@ -1,11 +1,12 @@
 /** Staff's calls against an API of its own, on orders that are queued, stored or paid. */
 
-import { signToken } from '../../../src/api/http/auth.ts';
+import { ulid } from 'ulidx';
 import { acceptOrder } from '../../support/accept-order.ts';
 import { buildSale } from '../../support/factories.ts';
 import { buildPayment } from '../../support/payment-notices.ts';
 import { everything } from '../../support/rows.ts';
-import { JWT_SECRET, send, type Reply } from '../../support/shopper.ts';
+import { openShop } from '../../support/shop.ts';
+import type { Reply } from '../../support/shopper.ts';
 import { openApi } from '../open-api.ts';
 
 export type StaffWorld = Awaited<ReturnType<typeof openStaffWorld>>;
@@ -13,29 +14,16 @@ export type StaffWorld = Awaited<ReturnType<typeof openStaffWorld>>;
 export async function openStaffWorld() {
   const api = await openApi();
   const { stores } = api;
-  const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['operator'] });
-  let keys = 0;
-
-  async function call(
-    method: string,
-    path: string,
-    body?: object,
-    headers: Record<string, string> = {},
-  ): Promise<Reply> {
-    return send(`${api.url}/v1/admin/${path}`, method, {
-      headers: { authorization: `Bearer ${token}`, ...headers },
-      ...(body === undefined ? {} : { body }),
-    });
-  }
+  const operator = { role: 'operator', key: null } as const;
+  const { asStaff } = openShop(api);
 
   return {
     api,
     stores,
-    authorization: `Bearer ${token}`,
-    get: (path: string) => call('GET', path),
-    post: (path: string, body?: object) => call('POST', path, body),
-    refund: (orderNo: string, body: object, key = `key-${(keys += 1)}`) =>
-      call('POST', `orders/${orderNo}/refunds`, body, { 'Idempotency-Key': key }),
+    get: (path: string): Promise<Reply> => asStaff('GET', path, undefined, operator),
+    post: (path: string, body?: object): Promise<Reply> => asStaff('POST', path, body, operator),
+    refund: (orderNo: string, body: object, key: string = ulid()): Promise<Reply> =>
+      asStaff('POST', `orders/${orderNo}/refunds`, body, { ...operator, key }),
 
     /** Accepted, and in Redis alone. */
     async queued(saleId?: string, userId?: string) {
