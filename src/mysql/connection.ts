@@ -1,42 +1,59 @@
 /** Connections, transactions and SELECT lists, for MySQL 8 and MariaDB 10.11. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { createPool, type Pool, type PoolConnection } from 'mysql2/promise';
+import { createPool, type Pool as Mysql2Pool, type PoolConnection } from 'mysql2/promise';
 import { z } from 'zod';
 import { MYSQL_CONNECTIONS } from '../limits.ts';
 import { storeFailed, waitedForMysql } from '../metrics.ts';
 
-// The settings of each connection to MySQL: how it reads and writes, and when the server gives it up. A
-// client that vanishes without closing, as when its host loses power, leaves its transaction and its locks
-// to the server, and TCP notices only after two hours. So the server ends a connection that is idle for
-// longer than a living client leaves it.
+/** How long this process waits for MySQL, and MySQL for a client that says nothing. */
+export interface Bounds {
+  /** For a new connection to be made. */
+  connectMs: number;
+  /** For a connection of the pool. All are busy for so long only when MySQL is. */
+  waitMs: number;
+  /** For the work on it. Then it is cut off: a stopped server blocks no caller and no connection for ever. */
+  workMs: number;
+  /**
+   * MariaDB ends a transaction that is idle for longer. A living client commits or gives up within `workMs`,
+   * which is less. MySQL has no such limit: there a transaction ends with its connection.
+   */
+  idleTransactionSeconds: number;
+  /**
+   * The server ends a connection that is idle for longer. A client that vanishes without closing, as when
+   * its host loses power, leaves its transaction and its locks to the server, and TCP notices only after two
+   * hours. The pool closes an idle connection after half of this time, so it never uses one that the server
+   * ends.
+   */
+  idleSeconds: number;
+}
+
+export const BOUNDS: Bounds = {
+  connectMs: 5_000,
+  waitMs: 2_000,
+  workMs: 8_000,
+  idleTransactionSeconds: 10,
+  idleSeconds: 20,
+};
 
 /** Row locks are held for milliseconds. A transaction that waits longer is rolled back and repeated. */
 const LOCK_WAIT_SECONDS = 3;
-/**
- * A living client commits or gives up within `STATEMENTS_TIMEOUT_MS`, which is less. MySQL has no such limit:
- * there a transaction is given up with its connection, after `IDLE_SECONDS`.
- */
-const IDLE_TRANSACTION_SECONDS = 10;
-/** A living client closes an idle connection after half of it, so it never uses one that is given up. */
-const IDLE_SECONDS = 20;
 /** For one packet that is half read or half written. */
 const PACKET_SECONDS = 10;
-
-/** How long the pool keeps an idle connection. */
-const POOL_IDLE_MS = (IDLE_SECONDS * 1_000) / 2;
 
 /**
  * Sent ahead of a connection's first statement. READ COMMITTED takes no gap locks, so batches do not block
  * each other. MariaDB reads what is in the comment, and MySQL does not.
  */
-const SESSION_SETTINGS = [
-  'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
-  `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-     innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}, wait_timeout = ${IDLE_SECONDS},
+function sessionSettings({ idleSeconds, idleTransactionSeconds }: Bounds): string[] {
+  return [
+    'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED',
+    `SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+     innodb_lock_wait_timeout = ${LOCK_WAIT_SECONDS}, wait_timeout = ${idleSeconds},
      net_read_timeout = ${PACKET_SECONDS}, net_write_timeout = ${PACKET_SECONDS}
-     /*M! , idle_transaction_timeout = ${IDLE_TRANSACTION_SECONDS} */`,
-];
+     /*M! , idle_transaction_timeout = ${idleTransactionSeconds} */`,
+  ];
+}
 
 const mysqlError = z.object({
   errno: z.int().optional(),
@@ -119,26 +136,23 @@ function kindOf(error: unknown): 'unavailable' | 'conflict' | 'refused' {
   return isUnavailable(error) ? 'unavailable' : 'refused';
 }
 
-export type { Executor, Pool, PoolConnection };
+export type Pool = Mysql2Pool & { bounds: Bounds };
+
+export type { Executor, PoolConnection };
 
 /** Requests that may wait for a connection. More are refused, so that their callers come back later. */
 const QUEUE_MAX = 500;
-const CONNECT_TIMEOUT_MS = 5_000;
-/** Work that hangs so long is cut off: a stopped server must block no caller and no connection for ever. */
-const STATEMENTS_TIMEOUT_MS = 8_000;
-/** All connections are busy for so long only when MySQL is: the caller had better come back later. */
-const CONNECTION_TIMEOUT_MS = 2_000;
 /** A deadlock is gone at the second try. One that is left after ten has another cause. */
 const TRANSACTION_TRIES = 10;
 
 /** @param connections of this process, at most */
-export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS): Pool {
+export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS, bounds = BOUNDS): Pool {
   const pool = createPool({
     uri: url,
     connectionLimit: connections,
     queueLimit: QUEUE_MAX,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    idleTimeout: POOL_IDLE_MS,
+    connectTimeout: bounds.connectMs,
+    idleTimeout: (bounds.idleSeconds * 1_000) / 2,
     // As many as there are would mean that mysql2 closes none.
     maxIdle: connections - 1,
     gracefulEnd: true,
@@ -150,9 +164,9 @@ export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS): P
     stringifyObjects: true,
   });
   pool.pool.on('connection', (connection) => {
-    for (const setting of SESSION_SETTINGS) connection.query(setting, abortOnError(connection));
+    for (const setting of sessionSettings(bounds)) connection.query(setting, abortOnError(connection));
   });
-  return pool;
+  return Object.assign(pool, { bounds });
 }
 
 /** Closes a connection without its settings, so that its statement fails and is repeated on another. */
@@ -196,7 +210,7 @@ export function atomically<T>(
 export function inSnapshot<T>(
   pool: Pool,
   read: (connection: PoolConnection) => Promise<T>,
-  workMs = STATEMENTS_TIMEOUT_MS,
+  workMs = pool.bounds.workMs,
 ): Promise<T> {
   const work = async (connection: PoolConnection) => {
     try {
@@ -206,7 +220,7 @@ export function inSnapshot<T>(
       await rollBack(connection);
     }
   };
-  return withConnection(pool, work, { ...BOUNDS, workMs });
+  return withConnection(pool, work, { waitMs: pool.bounds.waitMs, workMs });
 }
 
 /** Begins a transaction of which each statement sees this moment, not one of its own. */
@@ -244,15 +258,6 @@ class StoreUnavailableError extends Error {
   readonly code = 'STORE_UNAVAILABLE';
 }
 
-interface Bounds {
-  /** For a connection. */
-  waitMs: number;
-  /** For the work on it. */
-  workMs: number;
-}
-
-const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEOUT_MS };
-
 /**
  * Runs `work` on a connection of its own, for a bounded time. A connection whose work is not done by then is
  * closed.
@@ -261,7 +266,7 @@ const BOUNDS: Bounds = { waitMs: CONNECTION_TIMEOUT_MS, workMs: STATEMENTS_TIMEO
 export async function withConnection<T>(
   pool: Pool,
   work: (connection: PoolConnection) => Promise<T>,
-  { waitMs, workMs }: Bounds = BOUNDS,
+  { waitMs, workMs }: { waitMs: number; workMs: number } = pool.bounds,
 ): Promise<T> {
   const connection = await takeConnection(pool, waitMs);
   try {
@@ -275,7 +280,7 @@ export async function withConnection<T>(
  * Waits for a connection for a bounded time; one that comes too late goes back.
  * @throws StoreUnavailableError
  */
-export function takeConnection(pool: Pool, waitMs = CONNECTION_TIMEOUT_MS): Promise<PoolConnection> {
+export function takeConnection(pool: Pool, waitMs = pool.bounds.waitMs): Promise<PoolConnection> {
   const askedMs = performance.now();
   const coming = pool.getConnection().then(
     (connection) => {

@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { warnAtStart, type Patient } from '../../src/doctor/doctor.ts';
 import type { Line } from '../../src/doctor/line.ts';
 import { examine as examineMysql } from '../../src/doctor/setup.sql.ts';
+import { BOUNDS } from '../../src/mysql/connection.ts';
 import { openProvider } from '../../src/providers/open.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { shortHash } from '../../stack/install/docker.ts';
@@ -225,7 +226,7 @@ test.each<[string, string, Line['level'], string]>([
 });
 
 test('a MySQL whose sessions do not have the isolation of the pool, as behind a proxy', async () => {
-  const pool = createPool(stage.servers.mysqlUrl);
+  const pool = Object.assign(createPool(stage.servers.mysqlUrl), { bounds: BOUNDS });
   const { lines } = await examineMysql(pool);
   await pool.end();
   expect(lines).toContainEqual(
