@@ -18,11 +18,13 @@ const INITIALISE_TIMEOUT_MS = 120_000;
 /** A clean shutdown writes the changed pages; a killed one recovers from its log at the next start. */
 const STOP_TIMEOUT_MS = 20_000;
 const CONNECT_TIMEOUT_MS = 1_000;
+/** A server elsewhere that is at work may take some seconds. */
+const GIVEN_CONNECT_TIMEOUT_MS = 10_000;
 
 /** The first versions that enforce CHECK constraints and know SKIP LOCKED. */
 export const mysqlPackage: ServerPackage = {
   what: 'MariaDB 10.6 or MySQL 8 (or newer)',
-  binaries: ['mariadbd', 'mysqld'],
+  binaries: ['mysqld', 'mariadbd'],
   isGoodVersion: (output) => {
     const [, major = '0', minor = '0'] = /Ver (\d+)\.(\d+)/.exec(output) ?? [];
     const version = Number(major) * 100 + Number(minor);
@@ -72,12 +74,55 @@ export async function startMysql(options: {
   });
 }
 
+/** The user may have no right to a database that is missing (1044), or may see that it is missing (1049). */
+const MISSING_DATABASE = [1044, 1049];
+
+const mysqlError = z.object({ errno: z.int(), message: z.string() });
+
+/** Makes the database that MYSQL_URL names where it is missing. */
+export async function createGivenDatabase(url: string): Promise<void> {
+  const server = new URL(url);
+  const database = decodeURIComponent(server.pathname.slice(1));
+  const refused = await refusalOf(url);
+  if (refused === undefined) return;
+  if (!MISSING_DATABASE.includes(refused.errno)) throw new Error(`MYSQL_URL: ${refused.message}`);
+  server.pathname = '/';
+  const failed = await refusalOf(
+    server.href,
+    'CREATE DATABASE IF NOT EXISTS ?? CHARACTER SET utf8mb4',
+    database,
+  );
+  if (failed === undefined) return;
+  throw new Error(
+    `MYSQL_URL names the database ${database}, which its user can neither use nor create (${failed.message}): create it and grant it to the user, or name another.`,
+  );
+}
+
+/** @returns the server's refusal of the connection or the statement; undefined: both went well */
+async function refusalOf(
+  url: string,
+  statement = 'DO 1',
+  name = '',
+): Promise<z.infer<typeof mysqlError> | undefined> {
+  try {
+    const connection = await createConnection({ uri: url, connectTimeout: GIVEN_CONNECT_TIMEOUT_MS });
+    try {
+      await connection.query(statement, [name]);
+    } finally {
+      await connection.end();
+    }
+    return undefined;
+  } catch (error) {
+    return mysqlError.parse(error);
+  }
+}
+
 /** Made beside and renamed, so that an interrupted initialisation is never taken for a database. */
 async function initialise(server: string, folder: string): Promise<void> {
   const unfinished = `${folder}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { recursive: true });
-  const place = ['--no-defaults', `--datadir=${unfinished}`, ownTmpDir(folder), ...userArgs()];
+  const place = ['--no-defaults', `--datadir=${unfinished}`, ...ownTmpDir(folder), ...userArgs()];
   const timeoutMs = INITIALISE_TIMEOUT_MS;
   const version = await runCommand(server, ['--version'], { timeoutMs });
   // MySQL initialises itself; MariaDB brings a script for it, beside the server or elsewhere on PATH.
@@ -92,11 +137,14 @@ async function initialise(server: string, folder: string): Promise<void> {
   renameSync(unfinished, folder);
 }
 
-/** Not the shared /tmp: a server that starts clears the temporary tables there, also those of others. */
-function ownTmpDir(folder: string): string {
+/**
+ * Not the shared /tmp: a server that starts clears the temporary tables there, also those of others. MySQL
+ * needs an existing folder for files that statements read and write, too.
+ */
+function ownTmpDir(folder: string): string[] {
   const dir = `${folder}.tmp`;
   mkdirSync(dir, { recursive: true });
-  return `--tmpdir=${dir}`;
+  return [`--tmpdir=${dir}`, `--secure-file-priv=${dir}`];
 }
 
 function userArgs(): string[] {
@@ -118,7 +166,8 @@ function settings(durable: boolean, binaryLog = false): string[] {
   return [
     '--character-set-server=utf8mb4',
     `--innodb-flush-log-at-trx-commit=${durable ? 1 : 0}`,
-    '--max-connections=300',
+    // Four files of tests at once, some with several processes of 20 connections each.
+    '--max-connections=500',
     '--skip-name-resolve',
     ...(binaryLog
       ? ['--server-id=1', '--log-bin=binlog', '--binlog-format=ROW', '--sync-binlog=1']
@@ -164,7 +213,7 @@ async function launchPlan(plan: {
   const args = [
     '--no-defaults',
     `--datadir=${dir}`,
-    ownTmpDir(dir),
+    ...ownTmpDir(dir),
     `--port=${port}`,
     '--bind-address=127.0.0.1',
     `--socket=${socket}`,

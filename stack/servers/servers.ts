@@ -9,7 +9,7 @@ import { stopLeftovers } from '../processes/leftovers.ts';
 import { canConnect } from '../processes/ports.ts';
 import { createProcesses, type CrashHandler, type Processes } from '../processes/processes.ts';
 import { waitUntil } from '../processes/wait.ts';
-import { mysqlPackage, startMysql } from './mysql.ts';
+import { createGivenDatabase, mysqlPackage, startMysql } from './mysql.ts';
 import { redisPackage, startRedis } from './redis.ts';
 import { locateTemporal, startTemporal } from './temporal.ts';
 
@@ -113,7 +113,7 @@ export async function launchMysql(
 ): Promise<string> {
   if (found) return startMysql({ processes, found, fresh, durable, binaryLog, ...preferred(ports.mysql) });
   const given = process.env['MYSQL_URL'] ?? '';
-  return useGiven('MYSQL_URL', given, urlTarget(given, 3306));
+  return useGivenMysql(given);
 }
 
 export async function launchTemporal(
@@ -148,6 +148,12 @@ async function useGiven(variable: string, value: string, target: [string, number
     check: () => canConnect(...target),
   });
   return value;
+}
+
+async function useGivenMysql(url: string): Promise<string> {
+  await useGiven('MYSQL_URL', url, urlTarget(url, 3306));
+  await createGivenDatabase(url);
+  return url;
 }
 
 /** A cluster is given as several URLs; the first stands for all. */
