@@ -55,6 +55,7 @@ const COMMANDS = {
   /** Parts of `test:release`, which runs all of these. */
   'test:faults': vitest('faults'),
   'test:redis-8': vitest('redis-8'),
+  'test:mysql': vitest('mysql'),
   'test:openapi': vitest('openapi'),
   'test:release': { script: 'dist/stack/release.js', needsBuild: true },
   explore: { script: 'dist/stack/explore.js', needsBuild: true },

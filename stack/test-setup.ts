@@ -10,6 +10,7 @@ import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { locateChromium } from './install/chromium.ts';
 import { locateFaketime } from './install/faketime.ts';
+import { locateMysql } from './install/mysql-server.ts';
 import { locateRedis8 } from './install/redis-8.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
@@ -34,7 +35,9 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 /** Starts one stack for the whole run and returns the function that ends it. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
-  if (project.vitest.projects.some(({ name }) => name === 'redis-8')) await preferRedis8();
+  const runs = (name: string): boolean => project.vitest.projects.some((each) => each.name === name);
+  if (runs('redis-8')) prefer(await locateRedis8(progress));
+  if (runs('mysql') && !process.env['MYSQL_URL']) prefer(await locateMysql(progress));
   // stack/bootstrap.mjs names it, and ends what names it; a vitest that was started without it has one too.
   const dataDir = process.env['HOLDFAST_TEST_RUN'] ?? mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
@@ -67,8 +70,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
 }
 
 /** For this process and those of the test files, which begin later. */
-async function preferRedis8(): Promise<void> {
-  process.env['PATH'] = [await locateRedis8(progress), process.env['PATH']].join(delimiter);
+function prefer(folder: string): void {
+  process.env['PATH'] = [folder, process.env['PATH']].join(delimiter);
 }
 
 function provideAll(project: TestProject, context: ProvidedContext): void {

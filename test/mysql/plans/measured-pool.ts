@@ -49,7 +49,7 @@ async function readEffort(connection: PoolConnection): Promise<number> {
 
 async function explain(connection: PoolConnection, sql: string, values: unknown[]): Promise<string> {
   if (!/^[\s(]*(SELECT|UPDATE|DELETE)\b/i.test(sql)) return '';
-  const [rows] = await connection.query(`EXPLAIN ${sql}`, values);
+  const [rows] = await connection.query(`EXPLAIN /*!80000 FORMAT = TRADITIONAL */ ${sql}`, values);
   return planRows
     .parse(rows)
     .map(({ table, type, key, Extra }) => [table, type, key, Extra].map((part) => part ?? '-').join(' '))

@@ -260,7 +260,7 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       expect(await endings.takeEnded(500)).toHaveLength(250);
       await pool.query(
         `INSERT INTO payment_sessions (session_id, order_no, provider, amount, currency, status, expires_at)
-         SELECT LEFT(MD5(order_no), 26), order_no, 'sandbox', 1, 'EUR', 'open', NOW(3) FROM orders
+         SELECT LEFT(SHA2(order_no, 256), 26), order_no, 'sandbox', 1, 'EUR', 'open', NOW(3) FROM orders
          WHERE ${late} ORDER BY order_no LIMIT 20`,
       );
       expect((await endings.endPage(nowMs, 500)).closing.length).toBe(20);

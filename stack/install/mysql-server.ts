@@ -1,0 +1,93 @@
+/** Finds or fetches a server of MySQL, for the tests that run on it beside MariaDB. */
+
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { runCommand } from '../processes/command.ts';
+import { cacheDir, intoCache, withInstallLock } from './cache.ts';
+import { canUseApt, findProgram, installWithApt } from './server-packages.ts';
+
+const VERSION_TIMEOUT_MS = 10_000;
+const FETCH_TIMEOUT_MS = 10 * 60_000;
+const CACHED_NAME = 'mysql-of-debian-sid';
+const ADVICE =
+  'MySQL is missing: put a mysqld of MySQL 8 or newer on PATH, or set MYSQL_URL to a running server. As root on Debian it is fetched.';
+
+/** @returns the folder that has its `mysqld`, to stand first on PATH */
+export async function locateMysql(progress: (line: string) => void): Promise<string> {
+  const own = findProgram(['mysqld']);
+  if (own !== undefined && (await isMysql(own))) return dirname(own);
+  const dir = join(cacheDir(), CACHED_NAME);
+  if (existsSync(dir)) return dir;
+  return withInstallLock(CACHED_NAME, progress, async () => {
+    if (existsSync(dir)) return dir;
+    return intoCache(CACHED_NAME, (workDir) => fetchInto(workDir, progress));
+  });
+}
+
+/** Debian has a `mysqld` that is MariaDB. */
+async function isMysql(file: string): Promise<boolean> {
+  const { ok, output } = await runCommand(file, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
+  return ok && !output.includes('MariaDB') && Number(/Ver (\d+)\./.exec(output)?.[1] ?? 0) >= 8;
+}
+
+/**
+ * Debian's stable releases have MariaDB alone, its unstable one has MySQL too. The packages bring their own C
+ * library, so they are unpacked beside the system and not installed. Nothing of theirs runs but the server.
+ */
+async function fetchInto(workDir: string, progress: (line: string) => void): Promise<string> {
+  const debootstrap = await findDebootstrap(progress);
+  progress("Fetching MySQL from Debian's unstable (about a minute, once)");
+  const packages = join(workDir, 'packages');
+  const mirror = await mirrorOfApt();
+  await run(debootstrap, [
+    '--variant=minbase',
+    '--include=mysql-server-core',
+    '--download-only',
+    'sid',
+    packages,
+    ...mirror,
+  ]);
+  const made = join(workDir, 'made');
+  const root = join(made, 'root');
+  mkdirSync(root, { recursive: true });
+  const archives = join(packages, 'var', 'cache', 'apt', 'archives');
+  for (const file of readdirSync(archives).filter((name) => name.endsWith('.deb'))) {
+    await run('dpkg-deb', ['--extract', join(archives, file), root]);
+  }
+  writeFileSync(join(made, 'mysqld'), launcher(root));
+  chmodSync(join(made, 'mysqld'), 0o755);
+  if (!(await isMysql(join(made, 'mysqld'))))
+    throw new Error(`${ADVICE} What was fetched does not run here.`);
+  return made;
+}
+
+async function findDebootstrap(progress: (line: string) => void): Promise<string> {
+  if (!canUseApt()) throw new Error(ADVICE);
+  if (findProgram(['debootstrap']) === undefined) await installWithApt(['debootstrap'], progress);
+  const found = findProgram(['debootstrap']);
+  if (found === undefined) throw new Error(ADVICE);
+  return found;
+}
+
+/** Where this system's apt gets Debian from. Empty where it is not Debian: debootstrap then has its own. */
+async function mirrorOfApt(): Promise<string[]> {
+  const args = ['indextargets', '--format=$(SITE)', 'Created-By: Packages', 'Label: Debian'];
+  const { ok, output } = await runCommand('apt-get', args, { timeoutMs: VERSION_TIMEOUT_MS });
+  return ok ? output.split('\n').filter(Boolean).slice(0, 1) : [];
+}
+
+/** Runs the server with the libraries beside it, as one process. */
+function launcher(root: string): string {
+  const library = readdirSync(join(root, 'usr', 'lib')).find((name) => name.endsWith('-linux-gnu')) ?? '';
+  const loader = readdirSync(join(root, 'usr', 'lib', library)).find((name) => name.startsWith('ld-linux'));
+  return `#!/bin/sh
+usr=\${0%/*}/root/usr
+libraries=$usr/lib/${library}
+exec "$libraries/${loader}" --library-path "$libraries" "$usr/sbin/mysqld" "$@" --basedir="$usr"
+`;
+}
+
+async function run(command: string, args: readonly string[]): Promise<void> {
+  const result = await runCommand(command, args, { timeoutMs: FETCH_TIMEOUT_MS });
+  if (!result.ok) throw new Error(`${ADVICE} (${result.reason})\n${result.output}`);
+}
