@@ -41,6 +41,7 @@ const COMMANDS = {
     script: 'node_modules/vitest/vitest.mjs',
     args: ['run', '--config=test/figures/vitest.config.ts'],
     needsBuild: true,
+    isTestRun: true,
   },
   renew: { script: 'dist/stack/renew/renew.js', needsBuild: true },
   'provider-check': { script: 'dist/provider-check/main.js', needsBuild: true },
