@@ -8,10 +8,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
-import { locateChromium } from './install/chromium.ts';
-import { locateFaketime } from './install/faketime.ts';
 import { locateMysql } from './install/mysql-server.ts';
 import { locateRedis8 } from './install/redis-8.ts';
+import { locateTools, type Tools } from './install/test-tools.ts';
 import { timeSkippingServerPath } from './install/time-skipping.ts';
 import type { Processes } from './processes/processes.ts';
 import { launchMysql, launchTemporal, locateStores, openDataDir } from './servers/servers.ts';
@@ -22,10 +21,8 @@ declare module 'vitest' {
     temporalAddress: string;
     /** The program; undefined when it cannot be had. */
     timeSkippingPath: string | undefined;
-    /** Undefined when no browser is there and none can be installed. */
-    chromiumPath: string | undefined;
-    /** The library; undefined when it is not there and cannot be installed. */
-    faketimePath: string | undefined;
+    /** What the projects of this run need. */
+    tools: Tools;
   }
 }
 
@@ -35,9 +32,9 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 /** Starts one stack for the whole run and returns the function that ends it. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
-  const runs = (name: string): boolean => project.vitest.projects.some((each) => each.name === name);
-  if (runs('redis-8')) prefer(await locateRedis8(progress));
-  if (runs('mysql') && !process.env['MYSQL_URL']) prefer(await locateMysql(progress));
+  const projects = project.vitest.projects.map(({ name }) => name);
+  if (projects.includes('redis-8')) prefer(await locateRedis8(progress));
+  if (projects.includes('mysql') && !process.env['MYSQL_URL']) prefer(await locateMysql(progress));
   // stack/bootstrap.mjs names it, and ends what names it; a vitest that was started without it has one too.
   const dataDir = process.env['HOLDFAST_TEST_RUN'] ?? mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
@@ -49,15 +46,14 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   };
   try {
     const options = { fresh: true, durable: false, progress };
-    const [mysqlUrl, temporal, timeSkippingPath, chromiumPath, faketimePath] = await Promise.all([
+    const [mysqlUrl, temporal, timeSkippingPath, tools] = await Promise.all([
       locateStores(progress).then(({ mysql }) => launchMysql(processes, options, mysql)),
       launchTemporal(processes, options),
       timeSkippingServerPath(progress),
-      locateChromium(progress),
-      locateFaketime(progress),
+      locateTools(projects, progress),
     ]);
     const temporalAddress = temporal.address;
-    provideAll(project, { mysqlUrl, temporalAddress, timeSkippingPath, chromiumPath, faketimePath });
+    provideAll(project, { mysqlUrl, temporalAddress, timeSkippingPath, tools });
   } catch (error) {
     await end();
     throw error;
@@ -78,8 +74,7 @@ function provideAll(project: TestProject, context: ProvidedContext): void {
   project.provide('mysqlUrl', context.mysqlUrl);
   project.provide('temporalAddress', context.temporalAddress);
   project.provide('timeSkippingPath', context.timeSkippingPath);
-  project.provide('chromiumPath', context.chromiumPath);
-  project.provide('faketimePath', context.faketimePath);
+  project.provide('tools', context.tools);
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -4,7 +4,7 @@ import type { Processes } from '../processes/processes.ts';
 import { startGoServer } from './go-server.ts';
 
 /** It refuses requests that Stripe's OpenAPI specification does not allow, and replies with fixtures. */
-const STRIPE_MOCK = {
+export const STRIPE_MOCK = {
   name: 'stripe-mock',
   module: 'github.com/stripe/stripe-mock@v0.203.0',
   oldestGoMinor: 22,

@@ -3,7 +3,7 @@
 import type { Processes } from '../processes/processes.ts';
 import { startGoServer } from './go-server.ts';
 
-const TOXIPROXY = {
+export const TOXIPROXY = {
   name: 'toxiproxy-server',
   module: 'github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0',
   oldestGoMinor: 17,

@@ -4,9 +4,9 @@
  * is how many for each operation, OPENAPI_SEED what they are made of.
  */
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -17,8 +17,8 @@ import { repoDir } from '../../stack/install/repo-dir.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { JWT_SECRET, pressPay, send, sessionOf } from '../support/shopper.ts';
+import { tool } from '../support/tools.ts';
 
-const VERSION = '4.32.5';
 const CASES = process.env['OPENAPI_CASES'] ?? '500';
 const SEED = process.env['OPENAPI_SEED'] ?? '12';
 
@@ -32,16 +32,6 @@ const CHECKS = [
   'ignored_auth',
   'unsupported_method',
 ];
-
-/** Beside what npm keeps, so that it is installed once a checkout. */
-function installSchemathesis(): string {
-  const folder = join(repoDir, 'node_modules', '.cache', `schemathesis-${VERSION}`);
-  const program = join(folder, 'bin', 'schemathesis');
-  if (existsSync(program)) return program;
-  execFileSync('python3', ['-m', 'venv', folder]);
-  execFileSync(join(folder, 'bin', 'pip'), ['install', '--quiet', `schemathesis==${VERSION}`]);
-  return program;
-}
 
 /** What there is, so that most cases reach more than a 404: values by the name of their dictionary. */
 type World = Record<string, (string | number)[]>;
@@ -128,7 +118,7 @@ async function runSchemathesis(
     const options = ['--max-examples', CASES, '--seed', SEED, '--phases', 'examples,coverage,fuzzing'];
     options.push('--suppress-health-check', 'too_slow', '--continue-on-failure');
     const args = ['run', `${url}/openapi.json`, ...options, '--checks', CHECKS.join(','), ...paths];
-    const child = spawn(installSchemathesis(), [...args, '--header', `Authorization: Bearer ${token}`], {
+    const child = spawn(tool('schemathesis'), [...args, '--header', `Authorization: Bearer ${token}`], {
       cwd: folder,
       env: { ...process.env, SCHEMATHESIS_HOOKS: join(repoDir, 'test/api/schemathesis/count_answers.py') },
       stdio: 'inherit',
@@ -240,7 +230,7 @@ test.each<[string, string[], Rights]>([
     onTestFinished(() => checkout.close());
     const world = await furnish(checkout);
     const token = await signToken(JWT_SECRET, 'ada', '6h', rights);
-    console.log(`· schemathesis ${VERSION}, seed ${SEED}, ${CASES} cases an operation`);
+    console.log(`· schemathesis, seed ${SEED}, ${CASES} cases an operation`);
     const { exitCode, answers } = await runSchemathesis(checkout.url, token, world, paths);
     console.log(`· answers by operation:\n${tabulate(answers)}`);
     const failures = answers.filter(([, status]) => status >= 500);

@@ -1,7 +1,7 @@
 /** The system's Chromium, for tests that look at a page the way a shopper does. */
 
 import { chromium, type BrowserContext } from 'playwright-core';
-import { inject } from 'vitest';
+import { tool } from '../support/tools.ts';
 
 /** Quiet on the network, and able to run as root in a container. */
 const FLAGS = [
@@ -24,7 +24,7 @@ export async function withBrowser(
   { width }: BrowserOptions,
   use: (context: BrowserContext) => Promise<void>,
 ): Promise<void> {
-  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  const browser = await chromium.launch({ executablePath: tool('chromium'), args: FLAGS });
   try {
     const context = await browser.newContext({ viewport: { width, height: 900 }, locale: 'en-GB' });
     const thrown: Error[] = [];
@@ -39,12 +39,4 @@ export async function withBrowser(
   } finally {
     await browser.close();
   }
-}
-
-function findChromium(): string {
-  const path = inject('chromiumPath');
-  if (path === undefined) {
-    throw new Error('No Chromium found: install one (Debian: apt-get install chromium) and run again.');
-  }
-  return path;
 }

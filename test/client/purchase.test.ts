@@ -136,7 +136,8 @@ test("the README's lines run as printed from an empty folder, and buy", async ()
 
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-readme-'));
   onTestFinished(() => rm(folder, { recursive: true }));
-  await run('sh', ['-c', install], { cwd: folder });
+  // The client depends on nothing, so npm has nothing to fetch.
+  await run('sh', ['-c', install], { cwd: folder, env: { ...process.env, npm_config_offline: 'true' } });
   await writeFile(join(folder, 'buy.mjs'), code);
   const program = spawn('sh', ['-c', start], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
   program.stdout.setEncoding('utf8');

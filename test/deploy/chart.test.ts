@@ -5,15 +5,14 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { loadApiConfig, loadPrepareConfig, loadWorkerConfig, settings } from '../../src/config.ts';
-import { locateChartTools, type ChartTools } from '../../stack/install/chart-tools.ts';
-import { locatePrometheus } from '../../stack/install/prometheus.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { settingNames } from '../../stack/renew/settings-table.ts';
 import { builtSources } from '../compose/images.ts';
+import { tool } from '../support/tools.ts';
 import {
   CHART,
   discover,
@@ -110,12 +109,7 @@ const OF_TEMPORAL = [
   'TEMPORAL_TLS_SERVER_CA_CERT_DATA',
 ];
 
-/** Two large programs are built where they are not there yet, beside what other files do meanwhile. */
-const BUILD_TIMEOUT_MS = 20 * 60_000;
-let tools: ChartTools;
-beforeAll(async () => {
-  tools = await locateChartTools(console.log);
-}, BUILD_TIMEOUT_MS);
+const tools = { helm: tool('helm'), kubectlValidate: tool('kubectl-validate') };
 
 const render = (values: object): Manifest[] => readManifests(renderText(tools, values));
 
@@ -444,8 +438,7 @@ describe('the pods', () => {
     expect(container.ports).toContainEqual({ name: 'http', containerPort: 3000 });
   });
 
-  test('are scraped by monitoring/prometheus-kubernetes.yaml as the jobs that the dashboard knows', async () => {
-    const { promtool } = await locatePrometheus(console.log);
+  test('are scraped by monitoring/prometheus-kubernetes.yaml as the jobs that the dashboard knows', () => {
     // Debian's Prometheus knows no Kubernetes: it is given what that would have found.
     const found = withPods(render(LEAST)).flatMap((each) =>
       podOf(each).container.ports.map(({ name, containerPort }) => ({
@@ -461,7 +454,7 @@ describe('the pods', () => {
         },
       })),
     );
-    const scraped = discover(promtool, found).map(
+    const scraped = discover(tool('promtool'), found).map(
       ({ labels: { job, instance } }) => `${job} ${instance?.replace(/^.*:/, '')}`,
     );
 

@@ -26,6 +26,7 @@ import { openOps } from '../support/ops.ts';
 import { openPrivateStage, type PrivateStage } from '../support/private-stage.ts';
 import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
+import { tool } from '../support/tools.ts';
 import { waitFor } from '../support/wait.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 import { startWorker } from '../support/workflows/worker.ts';
@@ -307,10 +308,7 @@ test('servers that hang are given up together', async () => {
 });
 
 test('a host whose clock is two minutes behind those of all others', async () => {
-  const library = inject('faketimePath');
-  if (library === undefined) {
-    throw new Error('No libfaketime found: install it (Debian: apt-get install libfaketime) and run again.');
-  }
+  const library = tool('libfaketime');
   const { wrong } = await runProcess('', { LD_PRELOAD: library, FAKETIME: '-120s' });
   const off = wrong.map(
     ({ level, what, found }) => `${level} ${what}: ${found.replace(/\d+(?:\.\d)? s/, 'N s')}`,

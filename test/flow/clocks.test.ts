@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, expect, inject, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
@@ -19,6 +19,7 @@ import { openReceiver } from '../support/receiver.ts';
 import { selectOne } from '../support/rows.ts';
 import { JWT_SECRET, openShopper, pressPay, send, sessionOf } from '../support/shopper.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
+import { tool } from '../support/tools.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** How long the endpoint works on what it gets: several looks of a worker at what is due. */
@@ -131,10 +132,7 @@ async function startMysqlAhead(processes: Processes, seconds: number): Promise<s
 /** The environment of a process whose clock is so far ahead; how fast time passes stays true. */
 function ahead(seconds: number): Record<string, string> {
   if (seconds === 0) return {};
-  const library = inject('faketimePath');
-  if (library === undefined) {
-    throw new Error('No libfaketime found: install it (Debian: apt-get install libfaketime) and run again.');
-  }
+  const library = tool('libfaketime');
   const offset = `${seconds > 0 ? '+' : ''}${seconds}s`;
   return { LD_PRELOAD: library, FAKETIME: offset, FAKETIME_DONT_FAKE_MONOTONIC: '1' };
 }

@@ -6,11 +6,11 @@ import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { locatePrometheus } from '../../stack/install/prometheus.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
+import { tool } from '../support/tools.ts';
 
 const run = promisify(execFile);
 const cwd = join(repoDir, 'monitoring');
@@ -21,12 +21,7 @@ const rules = z
   .parse(parse(readFileSync(join(cwd, 'alerts.yaml'), 'utf8')))
   .groups.flatMap((group) => group.rules);
 
-let promtool: string;
-/** Debian's package is fetched and unpacked. */
-const INSTALL_TIMEOUT_MS = 5 * 60_000;
-beforeAll(async () => {
-  ({ promtool } = await locatePrometheus(console.log));
-}, INSTALL_TIMEOUT_MS);
+const promtool = tool('promtool');
 
 test('promtool takes the rules', async () => {
   const { stdout } = await run(promtool, ['check', 'rules', 'alerts.yaml'], { cwd });

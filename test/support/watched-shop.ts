@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { z } from 'zod';
 import { appEnv, startApi, startWorker, type AppEnv } from '../../stack/app.ts';
-import { locatePrometheus } from '../../stack/install/prometheus.ts';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
 import { openPrivateStage, type PrivateStage } from './private-stage.ts';
 import { JWT_SECRET } from './shopper.ts';
 import { openTestProcesses } from './test-processes.ts';
+import { tool } from './tools.ts';
 import { waitFor } from './wait.ts';
 
 const alertsReply = z.object({
@@ -52,7 +52,6 @@ export interface WatchedShopOptions {
 /** All are scraped when it is open, and no alert fires. */
 export async function openWatchedShop(options: WatchedShopOptions): Promise<WatchedShop> {
   const { onClose, mysqlUrl } = options;
-  const { prometheus } = await locatePrometheus(console.log);
   const stage = await openPrivateStage(onClose, mysqlUrl);
   const { processes, close } = await openTestProcesses((crash) => expect.unreachable(crash.message));
   onClose(close);
@@ -73,7 +72,7 @@ export async function openWatchedShop(options: WatchedShopOptions): Promise<Watc
     startApi(processes, { name: 'api', env }),
     startWorker(processes, { name: 'worker', env }),
   ]);
-  await startPrometheus(processes, prometheus, ownPort, [
+  await startPrometheus(processes, tool('prometheus'), ownPort, [
     ['api', apiPort],
     ['worker', workerPort],
     ['temporal-sdk', sdkPort],
