@@ -1,6 +1,11 @@
 /** The Redis of the running test file: no other file or process uses it. */
 
+import { withRedis } from '../../stack/servers/redis.ts';
 import { startPrivateRedis, type PrivateRedis } from './private-redis.ts';
+import { waitFor } from './wait.ts';
+
+/** A connection is gone within milliseconds once it is closed; this is for a machine that stalls. */
+const CLOSED_WITHIN_MS = 20_000;
 
 let own: Promise<PrivateRedis> | undefined;
 
@@ -12,9 +17,30 @@ export async function ownRedisUrl(): Promise<string> {
   return (await own).url;
 }
 
-/** The setup file calls it after the file's own hooks. */
+/** The setup file calls it after the file's own hooks. Throws when the file has left a connection open. */
 export async function endOwnRedis(): Promise<void> {
-  const ended = own;
+  const redis = await own;
   own = undefined;
-  await (await ended)?.stop();
+  if (redis === undefined) return;
+  try {
+    await awaitNoClients(redis.url);
+  } finally {
+    await redis.stop();
+  }
+}
+
+async function awaitNoClients(url: string): Promise<void> {
+  await withRedis(url, (redis) =>
+    waitFor(
+      'all connections to the Redis of this file to be closed',
+      async () => {
+        const id = await redis.client('ID');
+        const clients = String(await redis.client('LIST'))
+          .trim()
+          .split('\n');
+        return clients.every((client) => client.startsWith(`id=${id} `));
+      },
+      CLOSED_WITHIN_MS,
+    ),
+  );
 }
