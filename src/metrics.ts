@@ -5,6 +5,7 @@
 
 import { channel } from 'node:diagnostics_channel';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { SYSTEM_CLOCK } from './clock.ts';
 
 /**
  * How a payment notice was answered, each answer counted once. accepted: 2xx, the notice is committed.
@@ -140,7 +141,7 @@ function createRegistry(): Registry {
 
 export type WorkerMetrics = ReturnType<typeof createWorkerMetrics>;
 
-export function createWorkerMetrics() {
+export function createWorkerMetrics(clock = SYSTEM_CLOCK) {
   const registry = createRegistry();
   const registers = [registry];
   const failures = new Counter({
@@ -199,7 +200,7 @@ export function createWorkerMetrics() {
     collect() {
       storeUp.reset();
       // Absent, not as it was, where nobody looks.
-      if (temporal?.isUp !== undefined && performance.now() - temporal.atMs < TEMPORAL_KNOWN_MS)
+      if (temporal?.isUp !== undefined && clock.nowMs() - temporal.atMs < TEMPORAL_KNOWN_MS)
         storeUp.set({ store: 'temporal' }, Number(temporal.isUp));
     },
   });
@@ -215,7 +216,7 @@ export function createWorkerMetrics() {
     sawTemporal(hasAnswered: boolean): void {
       const failed = hasAnswered ? 0 : (temporal?.failed ?? 0) + 1;
       const isUp = hasAnswered || (failed < TEMPORAL_AWAY_LOOKS ? temporal?.isUp : false);
-      temporal = { isUp, failed, atMs: performance.now() };
+      temporal = { isUp, failed, atMs: clock.nowMs() };
     },
     orderChanged: (change: OrderChangeKind, orders: number): void => changes.inc({ change }, orders),
     endedUnbegun: (orders: number): void => endedUnbegun.inc(orders),

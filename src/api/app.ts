@@ -3,6 +3,7 @@
 import type { RequestListener } from 'node:http';
 import { Router } from '@koa/router';
 import Koa from 'koa';
+import { SYSTEM_CLOCK, type Clock } from '../clock.ts';
 import type { EngineNotifier, OrderEngine } from '../engine/order-engine.ts';
 import type { EventTicker } from '../events/feed.ts';
 import type { LaneName, Metrics } from '../metrics.ts';
@@ -16,7 +17,7 @@ import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { KeptSales } from './calls/kept-sales.ts';
 import { getOrder, placeOrder, type Shop } from './calls/orders.ts';
-import { createPollAdvice } from './calls/poll-advice.ts';
+import { createPollAdvice, type PollAdvice } from './calls/poll-advice.ts';
 import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
 import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
@@ -107,6 +108,8 @@ export interface AppDeps extends Stores {
   showsMetrics: boolean;
   /** Purchases at work at once. */
   purchasesAtOnce: number;
+  /** Purchases that wait for a place; a test has fewer. */
+  purchasesWaiting?: number;
   statusBoard: Pick<StatusBoard, 'all' | 'current' | 'ageMs'>;
   tokens: TokenRules;
   tickets: TicketRules;
@@ -122,6 +125,10 @@ export interface AppDeps extends Stores {
   watcherBounds: WatcherBounds;
   purchaseLimits: PurchaseLimitRules;
   finalAnswerHeader: Shop['finalAnswerHeader'];
+  /** The system's unless a test moves its own. */
+  clock?: Clock;
+  /** By the status board unless given. */
+  pollAdvice?: PollAdvice;
 }
 
 export interface App {
@@ -142,7 +149,12 @@ const LOOK = 'GET /v1/sales/:saleId';
 /** As metrics name them, by status. */
 const PURCHASE_OUTCOMES: Readonly<Record<number, string>> = { 201: 'stored', 202: 'accepted' };
 
-export function createApp(deps: AppDeps): App {
+export function createApp({
+  clock = SYSTEM_CLOCK,
+  purchasesWaiting = MAX_PURCHASES_WAITING,
+  ...given
+}: AppDeps): App {
+  const deps = { ...given, clock };
   const { metrics } = deps;
   const answered: Answered = (name, status, code, sinceMs) => {
     metrics.callAnswered(name, status, sinceMs);
@@ -152,7 +164,7 @@ export function createApp(deps: AppDeps): App {
   const projection = createProjection(deps);
   const health = createHealthRoutes(deps);
   const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
-  const purchases = openLane('purchases', deps.purchasesAtOnce, MAX_PURCHASES_WAITING, deps);
+  const purchases = openLane('purchases', deps.purchasesAtOnce, purchasesWaiting, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
@@ -168,19 +180,19 @@ export function createApp(deps: AppDeps): App {
   const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
   const findAbsentSale = createAbsentSales(deps.sales);
-  const keptSales = keepSales(deps, findAbsentSale);
+  const keptSales = keepSales(deps, findAbsentSale, clock);
   const receiveNotice = createReceiveNotice(deps);
   const tickets = { ...deps.tickets, ownKey: deps.verification.ticketKey };
-  const pollAdvice = createPollAdvice(deps.statusBoard);
+  const pollAdvice = deps.pollAdvice ?? createPollAdvice(deps.statusBoard);
   const finder = { ...deps, projection, lostOrders, pollAdvice };
-  const watchers = createWatchers(finder, { bounds: deps.watcherBounds, metrics, log: deps.log });
+  const watchers = createWatchers(finder, { bounds: deps.watcherBounds, clock, metrics, log: deps.log });
   const shop = {
     ...finder,
     tickets,
     queryWorkflow,
     findAbsentSale,
     keptSales,
-    purchaseLimits: createPurchaseLimits(deps.purchaseLimits),
+    purchaseLimits: createPurchaseLimits(deps.purchaseLimits, clock),
     receiveNotice,
     watchers,
     looks: openLane('looks', MAX_LOOKS_IN_FLIGHT, deps.watcherBounds.watchersMax, deps),
@@ -188,7 +200,7 @@ export function createApp(deps: AppDeps): App {
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
   const carts = bodies();
 
-  const storing = createStoring(deps);
+  const storing = createStoring(deps, clock);
   const waits = createWaits(shop, storing);
   const cart = jsonBody(MAX_BODY_BYTES, carts);
   const purchase = [waits.around, cart, shopper, purchases.enter, placeOrder.bind(undefined, shop)] as const;
@@ -295,9 +307,9 @@ function openLane(
   name: LaneName,
   placesMax: number,
   waitingMax: number,
-  deps: Pick<AppDeps, 'metrics' | 'log'>,
+  deps: Pick<AppDeps, 'metrics' | 'log'> & { clock: Clock },
 ): Lane {
-  return createLane({ placesMax, waitingMax, onShed: countShed(name, deps) });
+  return createLane({ placesMax, waitingMax, onShed: countShed(name, deps), clock: deps.clock });
 }
 
 function countShed(name: LaneName, { metrics, log }: Pick<AppDeps, 'metrics' | 'log'>): () => void {

@@ -5,6 +5,7 @@
  */
 
 import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
 import { WATCHERS_AT_ONCE, WATCHERS_OF_USER } from '../limits.ts';
 import type { Metrics, WatcherKind, WatcherLimit } from '../metrics.ts';
 import { listenToChanges } from '../orders/changes.redis.ts';
@@ -85,7 +86,7 @@ export type Watchers = ReturnType<typeof createWatchers>;
 
 export function createWatchers(
   finder: Finder,
-  { bounds, metrics, log }: { bounds: WatcherBounds; metrics: Metrics; log: Logger },
+  { bounds, clock, metrics, log }: { bounds: WatcherBounds; clock: Clock; metrics: Metrics; log: Logger },
 ) {
   /** By their numbers. */
   const orders = new Map<string, Watched>();
@@ -157,11 +158,11 @@ export function createWatchers(
   }
 
   function nextLook(): number {
-    return performance.now() + bounds.lookEveryMs * (0.8 + 0.4 * Math.random());
+    return clock.nowMs() + bounds.lookEveryMs * (0.8 + 0.4 * Math.random());
   }
 
   function tick(): void {
-    const nowMs = performance.now();
+    const nowMs = clock.nowMs();
     for (const [orderNo, watched] of orders) {
       if (watched.nextLookMs <= nowMs) due.add(orderNo);
       for (const { watcher } of watched.waiting) watcher.tick?.(nowMs);
@@ -202,7 +203,7 @@ export function createWatchers(
     ofShard?.delete(orderNo);
     if (ofShard?.size !== 0) return;
     ofShards.delete(shard);
-    if (listening.has(shard)) listening.set(shard, performance.now() + bounds.lingerMs);
+    if (listening.has(shard)) listening.set(shard, clock.nowMs() + bounds.lingerMs);
   }
 
   /**

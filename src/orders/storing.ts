@@ -4,6 +4,7 @@
  */
 
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
+import { SYSTEM_CLOCK } from '../clock.ts';
 import { orderKeys } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
 import { abandonOrder, endHolds, showStored, storeWithHold } from './both-stores.ts';
@@ -35,13 +36,13 @@ type Stored = { kind: 'stored' | 'failed' } & ReservedOrder;
 export type Storing = ReturnType<typeof createStoring>;
 
 interface Waiting {
-  /** By `performance.now()`. */
+  /** By the clock. */
   untilMs: number;
   askers: Set<(end: StoringEnd) => void>;
   order?: Order;
 }
 
-export function createStoring(stores: Stores) {
+export function createStoring(stores: Stores, clock = SYSTEM_CLOCK) {
   /** By orderNo, those that were tried longest ago first. */
   const waiting = new Map<string, Waiting>();
   /** Undefined: nothing waits. */
@@ -49,7 +50,7 @@ export function createStoring(stores: Stores) {
   let isStopping = false;
 
   function takeBatch(): string[] {
-    const nowMs = performance.now();
+    const nowMs = clock.nowMs();
     const batch: string[] = [];
     if (isStopping) return batch;
     for (const [orderNo, { untilMs }] of waiting) {
@@ -106,15 +107,15 @@ export function createStoring(stores: Stores) {
 
     /**
      * Has the order stored, also when nobody hears of it any more.
-     * @param untilMs when its caller stops to wait, by `performance.now()`
+     * @param untilMs when its caller stops to wait, by the clock
      */
     store(orderNo: string, untilMs: number): Promise<StoringEnd> {
       return new Promise((resolve) => {
         const asked = waiting.get(orderNo) ?? { askers: new Set(), untilMs };
-        const lateMs = untilMs - performance.now();
-        const late = setTimeout(() => end({ kind: 'late', order: asked.order }), lateMs);
+        const lateMs = untilMs - clock.nowMs();
+        const endWait = clock.after(lateMs, () => end({ kind: 'late', order: asked.order }));
         const end = (how: StoringEnd): void => {
-          clearTimeout(late);
+          endWait();
           asked.askers.delete(end);
           resolve(how);
         };

@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { SYSTEM_CLOCK } from '../clock.ts';
 import type { Stores } from '../stores/open.ts';
 import { COUNTED_MAX, newestOf, type PartialStatus, type Status, type StatusPart } from './status.ts';
 
@@ -77,15 +78,15 @@ export function onceAtATime<T>(ask: () => Promise<T>): () => Promise<T> {
 
 export type StatusBoard = ReturnType<typeof createStatusBoard>;
 
-export function createStatusBoard(readers: StatusReaders) {
+export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK) {
   const known: Partial<Status> = {};
-  /** By `performance.now()`. */
+  /** By the clock. */
   const readAtMs = new Map<StatusPart, number>();
-  const begunAtMs = performance.now();
+  const begunAtMs = clock.nowMs();
 
   /** The store's own client logs why one fails, and the age of the part shows it. */
   async function read(part: StatusPart): Promise<void> {
-    const beganAtMs = performance.now();
+    const beganAtMs = clock.nowMs();
     try {
       Object.assign(known, { [part]: await readers[part]() });
       readAtMs.set(part, beganAtMs);
@@ -100,7 +101,7 @@ export function createStatusBoard(readers: StatusReaders) {
 
   /** Since the part was read; since the board was made, while it never was. In ms. */
   function ageMs(part: StatusPart): number {
-    return performance.now() - (readAtMs.get(part) ?? begunAtMs);
+    return clock.nowMs() - (readAtMs.get(part) ?? begunAtMs);
   }
 
   /** Undefined: it could not be read for a while. */

@@ -15,6 +15,7 @@ import { listWaiting } from '../../src/redis/outbox.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { noProvider } from '../activities/stage.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { createTestClock } from '../support/clock.ts';
 import { dispatchEvents } from '../support/events.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -38,7 +39,14 @@ async function accept(skus = buildSale().skus): Promise<Order> {
 const wish = ({ orderNo }: Order) => stores.reservations.wishCancel(orderNo, 'wait_timeout');
 const shown = async ({ orderNo }: Order) => (await stores.reservations.readOrder(orderNo))?.state;
 const stored = async ({ orderNo }: Order) => (await stores.orders.read(orderNo))?.state;
-const inSevenSeconds = () => performance.now() + 7_000;
+
+/** As for a caller who waits. Ends when nothing of it is under way any more. */
+async function storeForCaller({ orderNo }: Order, under: Stores = stores) {
+  const storing = createStoring(under, createTestClock());
+  const end = await storing.store(orderNo, Infinity);
+  await storing.stop();
+  return end;
+}
 
 /** The wish comes after the order was read, and before it is shown. */
 function wishedMeanwhile(order: Order): Stores {
@@ -84,7 +92,7 @@ test('an order with a wish is stored as closing, in one transaction with both ch
 test('a free order with a wish is not paid by being stored', async () => {
   const order = await accept(FREE);
   expect(await wishCancel(stores, order.orderNo, order)).toBe('wished');
-  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+  await storeForCaller(order);
   expect(await stored(order)).toEqual(CLOSING);
 });
 
@@ -120,10 +128,8 @@ test.each(['before', 'while'])(
   async (when) => {
     const order = await accept();
     if (when === 'before') await wish(order);
-    const storing = createStoring(when === 'before' ? stores : wishedMeanwhile(order));
 
-    const end = await storing.store(order.orderNo, inSevenSeconds());
-    await storing.stop();
+    const end = await storeForCaller(order, when === 'before' ? stores : wishedMeanwhile(order));
 
     expect(end).toMatchObject({ kind: 'stored', state: CLOSING });
     expect([await stored(order), await shown(order)]).toEqual([CLOSING, CLOSING]);
@@ -148,10 +154,11 @@ test('where MySQL goes away before it has learnt of the wish, the entry stays, a
     calls += 1;
     return (calls === 1 ? meanwhile : stores).orders.storeOrders(...args);
   };
-  const storing = createStoring({ ...stores, orders: { ...stores.orders, storeOrders, requestCancel } });
 
-  const end = await storing.store(order.orderNo, inSevenSeconds());
-  await storing.stop();
+  const end = await storeForCaller(order, {
+    ...stores,
+    orders: { ...stores.orders, storeOrders, requestCancel },
+  });
 
   expect(end).toMatchObject({ kind: 'stored', state: CLOSING });
   expect(await listWaiting(stores.redis, { saleId: order.saleId, shard: 0 })).toEqual([]);
@@ -184,7 +191,7 @@ test('a wish survives that its sale is made again', async () => {
   await stores.redis.del(saleKeys({ saleId: order.saleId, shard: 0 }).outbox);
   await rebuildSale({ ...stores, log: silent }, order.saleId, { cause: 'lost', actor: 'holdfast' });
 
-  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+  await storeForCaller(order);
 
   expect(await stored(order)).toEqual(CLOSING);
 });
@@ -200,7 +207,7 @@ test.each([
   const { saleId } = await stores.openSale(buildSale());
   const order = await acceptOrder(stores, saleId, { userId: 'ada' });
   if (cancel === wish) await wish(order);
-  await createStoring(stores).store(order.orderNo, inSevenSeconds());
+  await storeForCaller(order);
   if (cancel !== wish) await cancel(order);
   const { state } = await stores.orders.cancel(order.orderNo, 'shopper_request', { force: true });
   await projectAndRelease(stores, order.orderNo, state);

@@ -9,6 +9,7 @@ import { mendFreeOrders } from '../../src/reconcile/free-orders.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { createTestClock } from '../support/clock.ts';
 import { buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { expectBooksToBalance, select } from '../support/rows.ts';
@@ -42,8 +43,8 @@ const parked = ({ orderNo }: Order) =>
 
 /** Until nothing of it is under way. */
 async function store({ orderNo }: Order) {
-  const storing = createStoring(stores);
-  const end = await storing.store(orderNo, performance.now() + 7_000);
+  const storing = createStoring(stores, createTestClock());
+  const end = await storing.store(orderNo, Infinity);
   await storing.stop();
   return end;
 }

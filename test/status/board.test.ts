@@ -1,11 +1,12 @@
 /** The board shows what could be read, each part by itself, and nothing that is old. */
 
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { showBoard } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { samplesOf } from '../api/metrics.ts';
+import { createTestClock } from '../support/clock.ts';
 import { partly } from '../support/partly.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -32,26 +33,27 @@ const WELL = {
   endpoints: async () => [],
 };
 
-const stop = new AbortController();
-afterEach(() => vi.restoreAllMocks());
-
 test('all that was read is in the metrics, and what is not read any more is absent', async () => {
+  const clock = createTestClock();
+  const stop = new AbortController();
   let isAway = false;
   let release = (): void => {};
   const hung = new Promise<never>((_, reject) => (release = () => reject(new Error('given up'))));
-  const board = createStatusBoard({
-    ...WELL,
-    outboxes: () => (isAway ? hung : WELL.outboxes()),
-    slots: () => (isAway ? Promise.reject(new Error('away')) : WELL.slots()),
-  });
+  const board = createStatusBoard(
+    {
+      ...WELL,
+      outboxes: () => (isAway ? hung : WELL.outboxes()),
+      slots: () => (isAway ? Promise.reject(new Error('away')) : WELL.slots()),
+    },
+    clock,
+  );
   const metrics = createMetrics();
   showBoard(metrics, board);
   expect(await samplesOf(metrics, 'holdfast_workers')).toEqual([]);
   expect(await samplesOf(metrics, 'holdfast_store_up')).toEqual([]);
   expect(await samplesOf(metrics, 'holdfast_outbox_oldest_seconds')).toEqual([]);
 
-  const running = board.run(stop.signal);
-  await waitFor('all parts', () => board.current('events') && board.current('drift') !== undefined);
+  await board.look();
   const shown = await samplesOf(metrics, 'holdfast_');
   for (const line of [
     'holdfast_outbox_orders{sale="summer"} 3',
@@ -74,19 +76,19 @@ test('all that was read is in the metrics, and what is not read any more is abse
 
   // One read hangs and one fails: both are old by now, and the others are not.
   isAway = true;
-  const now = performance.now.bind(performance);
-  const readAt = now();
-  await waitFor('the next reads', () => board.ageMs('parked') < now() - readAt);
-  vi.spyOn(performance, 'now').mockImplementation(() => now() + 6_000);
+  clock.pass(6_000);
+  const running = board.run(stop.signal);
+  onTestFinished(async () => {
+    stop.abort();
+    release();
+    await running;
+  });
   await waitFor('a read of the others', () => board.current('parked'));
   const away = await samplesOf(metrics, 'holdfast_');
   expect(away.filter((line) => /^holdfast_(?:outbox|engine)/.test(line))).toEqual([]);
   expect(away).toContain('holdfast_store_up{store="redis"} 0');
   expect(away).toContain('holdfast_store_up{store="mysql"} 1');
   expect(away).toContain('holdfast_parked{kind="order"} 1');
-  stop.abort();
-  release();
-  await running;
 });
 
 test('workers are those that either store tells, and unknown while neither does', async () => {

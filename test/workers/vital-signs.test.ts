@@ -1,10 +1,11 @@
 /** A worker answers probes, says which loop hangs, and beats in each store for itself. */
 
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createWorkerMetrics, type WorkerMetrics } from '../../src/metrics.ts';
 import { openProbe } from '../../src/probe.ts';
 import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
 import { runBeats } from '../../src/workers/vital-signs.ts';
+import { createTestClock } from '../support/clock.ts';
 import { silent, openTestStores, type TestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -27,41 +28,38 @@ test('the probe is well while a store is away, and not while a loop hangs', asyn
   const gate = new Promise<number>((resolve) => (release = () => resolve(0)));
   const log = silent;
   const probe = await openProbe({ host: '127.0.0.1', port: 0, hanging: watch.hanging, metrics });
-  try {
-    const failing = runLoop('push', () => Promise.reject(new Error('away')), {
-      log,
-      signal: stop.signal,
-      watch,
-    });
-    await waitFor('a failed pass', async () =>
-      (await ask(`${probe.url}/metrics`))[1].includes('holdfast_loop_failures_total{loop="push"}'),
-    );
-    expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
+  onTestFinished(() => probe.close());
+  const failing = runLoop('push', () => Promise.reject(new Error('away')), {
+    log,
+    signal: stop.signal,
+    watch,
+  });
+  await waitFor('a failed pass', async () =>
+    (await ask(`${probe.url}/metrics`))[1].includes('holdfast_loop_failures_total{loop="push"}'),
+  );
+  expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
 
-    const hanging = runLoop('events', () => gate, { log, signal: stop.signal, watch });
-    const unwell = await waitFor('the hanging loop', async () => {
-      const answer = await ask(`${probe.url}/healthz`);
-      return answer[0] === 503 && answer;
-    });
-    expect(unwell).toEqual([503, '{"status":"hanging","loops":["events"]}']);
-    stop.abort();
-    release();
-    await Promise.all([failing, hanging]);
-    expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
-    expect((await ask(`${probe.url}/orders`))[0]).toBe(404);
-  } finally {
-    await probe.close();
-  }
+  const hanging = runLoop('events', () => gate, { log, signal: stop.signal, watch });
+  const unwell = await waitFor('the hanging loop', async () => {
+    const answer = await ask(`${probe.url}/healthz`);
+    return answer[0] === 503 && answer;
+  });
+  expect(unwell).toEqual([503, '{"status":"hanging","loops":["events"]}']);
+  stop.abort();
+  release();
+  await Promise.all([failing, hanging]);
+  expect(await ask(`${probe.url}/healthz`)).toEqual([200, '{"status":"ok"}']);
+  expect((await ask(`${probe.url}/orders`))[0]).toBe(404);
 });
 
 test('a port that is taken is an error', async () => {
   const metrics = createWorkerMetrics();
   const options = { host: '127.0.0.1', hanging: createLoopWatch().hanging, metrics };
   const probe = await openProbe({ ...options, port: 0 });
+  onTestFinished(() => probe.close());
   await expect(openProbe({ ...options, port: Number(new URL(probe.url).port) })).rejects.toThrow(
     'EADDRINUSE',
   );
-  await probe.close();
 });
 
 test('a worker beats in both stores, and leaves both with its end', async () => {
@@ -117,17 +115,13 @@ test.each([
   expect(await temporalShown(metrics)).toBe(expected);
 });
 
-test('whether Temporal answers is absent where nobody has looked for a while', async () => {
-  const metrics = createWorkerMetrics();
+test('whether Temporal answers is absent from the metrics once nobody has looked for a while', async () => {
+  const clock = createTestClock();
+  const metrics = createWorkerMetrics(clock);
   const shown = () => temporalShown(metrics);
   expect(await shown()).toBeUndefined();
   metrics.sawTemporal(true);
   expect(await shown()).toBe('1');
-  const nowMs = performance.now();
-  const clock = vi.spyOn(performance, 'now').mockReturnValue(nowMs + 60_000);
-  try {
-    expect(await shown()).toBeUndefined();
-  } finally {
-    clock.mockRestore();
-  }
+  clock.pass(60_000);
+  expect(await shown()).toBeUndefined();
 });

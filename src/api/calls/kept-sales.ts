@@ -4,6 +4,7 @@
  */
 
 import { LRUCache } from 'lru-cache';
+import type { Clock } from '../../clock.ts';
 import { saleStateOf, type SaleState } from '../../sales/sale.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import type { Stores } from '../../stores/open.ts';
@@ -40,7 +41,7 @@ export interface ReadSale {
 }
 
 interface Kept extends ReadSale {
-  /** When its read began, by `performance.now()`. */
+  /** When its read began, by the clock. */
   beganAtMs: number;
   arrivedAtMs: number;
   askedAtMs: number;
@@ -56,7 +57,7 @@ export type KeptSales = ReturnType<typeof createKeptSales>;
 export function createKeptSales(
   { saleStock }: Stores,
   readSale: (saleId: string) => Promise<ReadSale>,
-  write: (view: SaleView) => string,
+  { write, clock }: { write: (view: SaleView) => string; clock: Clock },
 ) {
   const keptSales = new LRUCache<string, Kept>({
     max: KEPT_SALES_MAX,
@@ -67,7 +68,7 @@ export function createKeptSales(
 
   async function read(saleId: string, beganAtMs: number): Promise<Kept> {
     const { view, nowMs } = await readSale(saleId);
-    const arrivedAtMs = performance.now();
+    const arrivedAtMs = clock.nowMs();
     const before = keptSales.peek(saleId);
     // A read that hung may arrive after one that began later.
     if (before && before.beganAtMs > beganAtMs) return before;
@@ -84,7 +85,7 @@ export function createKeptSales(
 
   /** One read for all; one that hangs is waited for only by those who came within its first second. */
   function refresh(saleId: string): Promise<Kept> {
-    const beganAtMs = performance.now();
+    const beganAtMs = clock.nowMs();
     const underWay = reads.get(saleId);
     if (underWay && beganAtMs - underWay.beganAtMs <= KEPT_FRESH_MS) return underWay.kept;
     const own = { beganAtMs, kept: read(saleId, beganAtMs) };
@@ -105,7 +106,7 @@ export function createKeptSales(
   function showNow(kept: Kept): SaleAnswer {
     const { view, nowMs, arrivedAtMs } = kept;
     if (nowMs === undefined) return kept.shown;
-    const state = saleStateOf(view, nowMs + performance.now() - arrivedAtMs);
+    const state = saleStateOf(view, nowMs + clock.nowMs() - arrivedAtMs);
     if (state !== kept.shown.state) kept.shown = show({ ...view, state });
     return kept.shown;
   }
@@ -120,7 +121,7 @@ export function createKeptSales(
       })
       .toSorted((a, b) => b.opensInMs - a.opensInMs)
       .slice(0, KEPT_SALES_MAX / 2);
-    const nowMs = performance.now();
+    const nowMs = clock.nowMs();
     for (const { saleId } of due) {
       const kept = keptSales.peek(saleId);
       if (kept) kept.askedAtMs = nowMs;
@@ -134,7 +135,7 @@ export function createKeptSales(
     /** Undefined: nothing that is fresh is here. */
     fresh(saleId: string): SaleAnswer | undefined {
       const kept = keptSales.get(saleId);
-      const nowMs = performance.now();
+      const nowMs = clock.nowMs();
       if (!kept || nowMs - kept.beganAtMs > KEPT_FRESH_MS) return undefined;
       kept.askedAtMs = nowMs;
       if (nowMs - kept.beganAtMs > REFRESH_AFTER_MS) refreshBehind(saleId);
@@ -144,14 +145,14 @@ export function createKeptSales(
     /** As the stores have it, for those who found nothing fresh. */
     async read(saleId: string): Promise<SaleAnswer> {
       const kept = await refresh(saleId);
-      kept.askedAtMs = performance.now();
+      kept.askedAtMs = clock.nowMs();
       return showNow(kept);
     },
 
     /** What the sale is, at most a second old. */
     async view(saleId: string): Promise<SaleView> {
       const kept = keptSales.get(saleId);
-      const isFresh = kept && performance.now() - kept.beganAtMs <= KEPT_FRESH_MS;
+      const isFresh = kept && clock.nowMs() - kept.beganAtMs <= KEPT_FRESH_MS;
       return (isFresh ? kept : await refresh(saleId)).view;
     },
 
@@ -161,7 +162,7 @@ export function createKeptSales(
      */
     known(saleId: string): SaleView | undefined {
       const kept = keptSales.get(saleId);
-      if (kept && performance.now() - kept.beganAtMs > KEPT_FRESH_MS) refreshBehind(saleId);
+      if (kept && clock.nowMs() - kept.beganAtMs > KEPT_FRESH_MS) refreshBehind(saleId);
       return kept?.view;
     },
 
@@ -175,7 +176,7 @@ export function createKeptSales(
     keepFresh(): () => void {
       let lookedAtMs = -Infinity;
       const timer = setInterval(() => {
-        const nowMs = performance.now();
+        const nowMs = clock.nowMs();
         for (const [saleId, { askedAtMs, beganAtMs }] of keptSales.entries())
           if (nowMs - askedAtMs <= ASKED_WITHIN_MS && nowMs - beganAtMs >= REFRESH_AFTER_MS)
             refreshBehind(saleId);

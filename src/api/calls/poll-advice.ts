@@ -3,6 +3,7 @@
  * before it in the outbox of its sale and how fast that is stored.
  */
 
+import { SYSTEM_CLOCK } from '../../clock.ts';
 import type { VisibleOrder } from '../../orders/content.ts';
 import { orderDeadlineMs, type OrderState, type OrderStatus } from '../../orders/order.ts';
 import type { StatusBoard } from '../../status/board.ts';
@@ -33,7 +34,7 @@ const LOOKS_APART_MAX_MS = 10_000;
 
 /** An outbox as it was looked at. */
 interface Queue extends OutboxBacklog {
-  /** By `performance.now()`. */
+  /** By the clock. */
   readAtMs: number;
   /** Orders that are stored, a ms; undefined: not known yet. */
   pace: number | undefined;
@@ -41,15 +42,23 @@ interface Queue extends OutboxBacklog {
 
 export type PollAdvice = ReturnType<typeof createPollAdvice>;
 
-/** @param board is read by a loop of its own, so that no answer costs a command */
-export function createPollAdvice(board: Pick<StatusBoard, 'current' | 'ageMs'>) {
+/**
+ * @param board is read by a loop of its own, so that no answer costs a command
+ * @param clock the clock of the board
+ * @param draw a number from 0 to below 1, at random
+ */
+export function createPollAdvice(
+  board: Pick<StatusBoard, 'current' | 'ageMs'>,
+  clock = SYSTEM_CLOCK,
+  draw = Math.random,
+) {
   let seen: Status['outboxes'] | undefined;
   /** By their sales. */
   let queues = new Map<string, Queue>();
 
   /** Once a look, whatever number of callers asks. */
   function note(outboxes: Status['outboxes']): void {
-    const readAtMs = performance.now() - board.ageMs('outboxes');
+    const readAtMs = clock.nowMs() - board.ageMs('outboxes');
     queues = new Map(
       outboxes.map((outbox): [string, Queue] => {
         const pace = paceOf(outbox, readAtMs, queues.get(outbox.saleId));
@@ -68,7 +77,8 @@ export function createPollAdvice(board: Pick<StatusBoard, 'current' | 'ageMs'>) 
       if (outboxes === undefined) return LEAST_MS;
       if (outboxes !== seen) note(outboxes);
       const queue = queues.get(order.saleId);
-      return queue === undefined ? LEAST_MS : adviseQueued(queue, order, state);
+      if (queue === undefined) return LEAST_MS;
+      return spread(longestPauseMs(queue, order, state, clock.nowMs()), draw);
     },
   };
 }
@@ -85,21 +95,26 @@ function paceOf(outbox: OutboxBacklog, readAtMs: number, before: Queue | undefin
   return before.pace === undefined ? stored / passedMs : (before.pace + stored / passedMs) / 2;
 }
 
-/** All times but those of `performance.now()` are of Redis' clock. */
-function adviseQueued(
+/** @param now by the clock of `readAtMs`; all other times are of Redis' clock */
+function longestPauseMs(
   { waiting, oldestAtMs, oldestMs, readAtMs, pace = 0 }: Queue,
   order: VisibleOrder,
   state: OrderState,
+  now: number,
 ): number {
   // As if those that wait had come evenly. One that came after the look is behind them all.
   const place = oldestMs > 0 ? Math.min(1, Math.max(0, (order.reservedAtMs - oldestAtMs) / oldestMs)) : 1;
   // Where nothing is stored, for as long again as that has lasted.
   const dueMs = pace > 0 ? (waiting * place) / pace : oldestMs;
-  const nowMs = oldestAtMs + oldestMs + performance.now() - readAtMs;
+  const nowMs = oldestAtMs + oldestMs + now - readAtMs;
   const timeLeftMs = orderDeadlineMs(order, state) - nowMs;
-  const mostMs = Math.min(dueMs, MOST_MS, timeLeftMs * PART_OF_TIME_LEFT);
-  if (mostMs <= LEAST_MS) return LEAST_MS;
-  const seconds = (mostMs * (1 - SPREAD * Math.random())) / 1_000;
+  return Math.min(dueMs, MOST_MS, timeLeftMs * PART_OF_TIME_LEFT);
+}
+
+/** @returns whole seconds, in ms: callers with the same pause do not all return at once */
+function spread(pauseMs: number, draw: () => number): number {
+  if (pauseMs <= LEAST_MS) return LEAST_MS;
+  const seconds = (pauseMs * (1 - SPREAD * draw())) / 1_000;
   // Rounded up or down at random, by how near either is.
-  return Math.max(LEAST_MS, Math.floor(seconds + Math.random()) * 1_000);
+  return Math.max(LEAST_MS, Math.floor(seconds + draw()) * 1_000);
 }

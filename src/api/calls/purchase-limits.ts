@@ -5,6 +5,7 @@
 
 import ipaddr from 'ipaddr.js';
 import { LRUCache } from 'lru-cache';
+import { SYSTEM_CLOCK, type Clock } from '../../clock.ts';
 import type { Sale } from '../../sales/sale.ts';
 
 /** Limits are of a minute, which begins with the first attempt in it. In ms. */
@@ -37,7 +38,7 @@ export interface PurchaseLimitRules {
 /** The attempts of one user or address in its minute. */
 interface Minute {
   attempts: number;
-  /** By `performance.now()`. */
+  /** By the clock. */
   endsAtMs: number;
 }
 
@@ -65,7 +66,7 @@ export interface CountedAttempt {
 
 export type PurchaseLimits = ReturnType<typeof createPurchaseLimits>;
 
-export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimitRules) {
+export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimitRules, clock = SYSTEM_CLOCK) {
   const [users, addresses] = [createCounts('user'), createCounts('address')];
   const shareOf = (perMinute: number) =>
     Math.max(Math.ceil(perMinute / processes), Math.min(perMinute, LEAST_SHARE));
@@ -80,12 +81,13 @@ export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimit
       { userId, ip }: { userId: string; ip: string },
       sale: Pick<Sale, 'saleId' | 'addressPurchasesPerMinute'> | undefined,
     ): CountedAttempt {
-      const counts = [users(userId, userQuota)];
+      const nowMs = clock.nowMs();
+      const counts = [users(userId, userQuota, nowMs)];
       const perAddress = sale?.addressPurchasesPerMinute ?? null;
       const network = perAddress === null ? undefined : networkOf(ip);
       if (sale && perAddress !== null && network !== undefined)
-        counts.push(addresses(`${sale.saleId} ${network}`, shareOf(perAddress)));
-      return toAttempt(counts);
+        counts.push(addresses(`${sale.saleId} ${network}`, shareOf(perAddress), nowMs));
+      return toAttempt(counts, clock);
     },
   };
 }
@@ -93,8 +95,7 @@ export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimit
 function createCounts(name: Count['name']) {
   const minutes = new LRUCache<string, Minute>({ max: REMEMBERED_MAX });
 
-  return (key: string, quota: number): Count => {
-    const nowMs = performance.now();
+  return (key: string, quota: number, nowMs: number): Count => {
     let minute = minutes.get(key);
     if (!minute || nowMs >= minute.endsAtMs) {
       minute = { attempts: 0, endsAtMs: nowMs + LIMIT_WINDOW_MS };
@@ -105,7 +106,10 @@ function createCounts(name: Count['name']) {
   };
 }
 
-function toAttempt(counts: readonly Count[]): CountedAttempt {
+function toAttempt(counts: readonly Count[], clock: Clock): CountedAttempt {
+  /** Until the minute is over, which it may be by now. */
+  const secondsLeft = ({ minute }: Count): number =>
+    Math.max(1, Math.ceil((minute.endsAtMs - clock.nowMs()) / 1_000));
   const over = counts.filter(({ minute, quota }) => minute.attempts > quota);
   const isSpent = over.some(({ minute, quota }) => minute.attempts > LOOKED_UP_TIMES * quota);
   const [longest] = over.toSorted((a, b) => b.minute.endsAtMs - a.minute.endsAtMs);
@@ -128,11 +132,6 @@ function toAttempt(counts: readonly Count[]): CountedAttempt {
 
 function remaining({ minute, quota }: Count): number {
   return Math.max(0, quota - minute.attempts);
-}
-
-/** Until the minute is over, which it may be by now. */
-function secondsLeft({ minute }: Count): number {
-  return Math.max(1, Math.ceil((minute.endsAtMs - performance.now()) / 1_000));
 }
 
 /** What of an address is one caller's: of IPv6 the network. Undefined: it is no address. */

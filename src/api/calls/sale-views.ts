@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import type { Clock } from '../../clock.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import { saleStateOf, SALE_STATES } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
@@ -126,12 +127,12 @@ function answer(call: SaleCall, { text, tag }: SaleAnswer): void {
 }
 
 /** The views of a process, each read from Redis, or from MySQL where it is yet to be put into Redis. */
-export function keepSales(stores: Stores, findAbsentSale: FindAbsentSale): KeptSales {
+export function keepSales(stores: Stores, findAbsentSale: FindAbsentSale, clock: Clock): KeptSales {
   async function read(saleId: string): Promise<ReadSale> {
     if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
     return (await readInRedis(stores, saleId)) ?? readAbsent(stores, findAbsentSale, saleId);
   }
-  return createKeptSales(stores, read, writeView);
+  return createKeptSales(stores, read, { write: writeView, clock });
 }
 
 function writeView({ opensAtMs, closesAtMs, ...rest }: SaleView): string {

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import type { Clock } from '../../clock.ts';
 import type { Metrics } from '../../metrics.ts';
 import { wishCancel } from '../../orders/both-stores.ts';
 import type { Storing, StoringEnd } from '../../orders/storing.ts';
@@ -36,11 +37,11 @@ type WaitingCall = Pick<Call, 'req' | 'res' | 'state' | 'status' | 'body' | 'get
 
 export type Waits = ReturnType<typeof createWaits>;
 
-type Waited = Finder & Pick<Shop, 'finalAnswerHeader'> & { metrics: Metrics };
+type Waited = Finder & Pick<Shop, 'finalAnswerHeader'> & { metrics: Metrics; clock: Clock };
 
 /** @param waitingMax calls that wait at once */
 export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAITING) {
-  const { metrics, finalAnswerHeader } = shop;
+  const { metrics, finalAnswerHeader, clock } = shop;
   let waiting = 0;
   const ofUsers = new Map<string, number>();
   metrics.watchWaiting(() => waiting);
@@ -70,7 +71,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
   }
 
   async function placeAndWait(call: WaitingCall, next: () => Promise<unknown>, seconds: number) {
-    const untilMs = performance.now() + seconds * 1_000;
+    const untilMs = clock.nowMs() + seconds * 1_000;
     await next();
     const { orderNo } = queuedOrder.safeParse(call.body).data ?? {};
     // Refused, or a repeat of an order that is stored already.
@@ -97,11 +98,11 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     const end = await storing.store(orderNo, untilMs);
     if (end.kind !== 'late') return end;
     if (!cancellingBody.safeParse(call.state.body).success)
-      return within(AFTERWARDS_MAX_MS, lookAgain(shop, orderNo, call));
+      return within(clock, AFTERWARDS_MAX_MS, lookAgain(shop, orderNo, call));
     const cancelled = wishCancel(shop, orderNo, end.order).then((outcome): WaitEnd | Promise<WaitEnd> =>
       outcome === 'wished' ? { kind: 'cancelled' } : lookAgain(shop, orderNo, call),
     );
-    return within(AFTERWARDS_MAX_MS, cancelled);
+    return within(clock, AFTERWARDS_MAX_MS, cancelled);
   }
 
   return {
@@ -125,11 +126,13 @@ async function lookAgain(shop: Finder, orderNo: string, { state, req }: WaitingC
 }
 
 /** Late as well where it fails: the order was accepted, and goes on. */
-async function within(timeoutMs: number, end: Promise<WaitEnd>): Promise<WaitEnd> {
+async function within(clock: Clock, timeoutMs: number, end: Promise<WaitEnd>): Promise<WaitEnd> {
   const late = { kind: 'late' } as const;
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<WaitEnd>((resolve) => (timer = setTimeout(resolve, timeoutMs, late)));
-  return Promise.race([end.catch(() => late), timeout]).finally(() => clearTimeout(timer));
+  let endTimeout = (): void => {};
+  const timeout = new Promise<WaitEnd>((resolve) => {
+    endTimeout = clock.after(timeoutMs, () => resolve(late));
+  });
+  return Promise.race([end.catch(() => late), timeout]).finally(endTimeout);
 }
 
 /** @throws Problem where there is no order to be had */

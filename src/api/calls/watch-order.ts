@@ -2,6 +2,7 @@
 
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
+import type { Clock } from '../../clock.ts';
 import { isFinal } from '../../orders/order.ts';
 import type { ReservedOrder } from '../../orders/reservations.redis.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
@@ -31,6 +32,7 @@ const RETRY_MS = 2_000;
 const STOPPING_RETRY_SPREAD_MS = 4_000;
 
 export interface WatchShop extends Shop {
+  clock: Clock;
   watchers: Watchers;
   /** Bounds the look-up that a watch begins with. No place in it is held while a caller waits. */
   looks: Lane;
@@ -87,10 +89,10 @@ async function pollOrder(shop: WatchShop, ctx: CallContext, next: () => Promise<
   onGone(ctx, () => resolve(undefined));
   try {
     const found = await lookUp(shop, ctx);
-    const timer = setTimeout(resolve, Math.min(seconds * 1_000, leftMs(ctx)), undefined);
+    const endWait = shop.clock.after(Math.min(seconds * 1_000, leftMs(ctx)), () => resolve(undefined));
     if (isAwaited(ctx, found)) watch.begin(found.state.version);
     else resolve(undefined);
-    const changed = await promise.finally(() => clearTimeout(timer));
+    const changed = await promise.finally(endWait);
     // At the end of the wait as at its change: no answer is older than one that was given meanwhile.
     answerOrder(shop, ctx, changed ?? (await newestOf(shop, ctx, found)));
   } finally {
@@ -160,15 +162,15 @@ const EVENT_STREAM = 'text/event-stream';
  * life any more, and is cut off like any connection on which nothing moves.
  */
 function createStream(shop: WatchShop, response: ServerResponse, { expiresInMs }: { expiresInMs: number }) {
-  const untilMs = performance.now() + expiresInMs;
-  let wroteAtMs = performance.now();
+  const untilMs = shop.clock.nowMs() + expiresInMs;
+  let wroteAtMs = shop.clock.nowMs();
   /** The newest state, where it could not be written yet. */
   let owed: ReservedOrder | undefined;
   // A connection that breaks is closed, and nothing else is to be done.
   response.on('error', () => {});
 
   function write(text: string): void {
-    wroteAtMs = performance.now();
+    wroteAtMs = shop.clock.nowMs();
     // The caller has gone meanwhile.
     if (!response.closed) response.write(text);
   }

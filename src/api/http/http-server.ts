@@ -14,6 +14,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import cors from 'cors';
 import type { Logger } from 'pino';
+import type { Clock } from '../../clock.ts';
 import type { RequestState } from './auth.ts';
 import {
   type Answered,
@@ -379,6 +380,7 @@ export interface LaneOptions {
   waitingMax: number;
   /** Called for each refusal, of which there may be thousands a second. */
   onShed: () => void;
+  clock: Clock;
 }
 
 export interface Lane {
@@ -389,12 +391,12 @@ export interface Lane {
   enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
 }
 
-export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane {
+export function createLane({ placesMax, waitingMax, onShed, clock }: LaneOptions): Lane {
   let taken = 0;
   /** In the order of arrival. */
   const waiting: Waiting[] = [];
-  /** Runs while calls wait, and at most so long beyond; their connections keep the process. */
-  let watch: NodeJS.Timeout | undefined;
+  /** While calls wait, and at most so long beyond. */
+  let isWatching = false;
 
   function isFull(): boolean {
     return taken >= placesMax && waiting.length >= waitingMax;
@@ -410,22 +412,24 @@ export function createLane({ placesMax, waitingMax, onShed }: LaneOptions): Lane
       waiting.push({
         start,
         refuse: () => reject(overloaded(shed())),
-        untilMs: performance.now() + WAIT_MAX_MS,
+        untilMs: clock.nowMs() + WAIT_MAX_MS,
       });
-      watch ??= setTimeout(refuseLate, WAIT_MAX_MS).unref();
+      if (!isWatching) clock.after(WAIT_MAX_MS, refuseLate);
+      isWatching = true;
     });
   }
 
   /** One timer for all: they wait equally long, so the first to come is the first to be late. */
   function refuseLate(): void {
-    const nowMs = performance.now();
+    const nowMs = clock.nowMs();
     let [first] = waiting;
     while (first && first.untilMs <= nowMs) {
       waiting.shift();
       first.refuse();
       [first] = waiting;
     }
-    watch = first && setTimeout(refuseLate, first.untilMs - nowMs).unref();
+    isWatching = first !== undefined;
+    if (first) clock.after(first.untilMs - nowMs, refuseLate);
   }
 
   function leave(): void {

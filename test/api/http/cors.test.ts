@@ -1,8 +1,7 @@
 /** Storefronts on other origins: which calls a browser lets their pages make, and which answers read. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
-import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { refusalOf, send, type Shopper } from '../../support/shopper.ts';
@@ -130,14 +129,14 @@ test('a page reads that there is no room, which is answered before any other wor
   const full = await api.withParts({
     corsOrigins: [SHOP],
     reservations: { ...reservations, reserve: (request) => gate.then(() => reservations.reserve(request)) },
+    // It stands still: on a slow machine the first to wait for a place would leave before the last has come.
+    clock: createTestClock(),
+    purchasesAtOnce: 1,
+    purchasesWaiting: 3,
   });
   onTestFinished(() => full.close());
   const buyer = await full.shopper();
-  // It stands still: on a slow machine the first to wait for a place would leave before the last has come.
-  vi.useFakeTimers({ toFake: ['performance'] });
-  onTestFinished(() => void vi.useRealTimers());
-  const count = PURCHASES_AT_ONCE + MAX_PURCHASES_WAITING;
-  const replies = Array.from({ length: count }, () => buyer.placeOrder(cart()));
+  const replies = Array.from({ length: 4 }, () => buyer.placeOrder(cart()));
   const refused = await waitFor('the lane to be full', async () => {
     const probe = await send(`${full.url}/v1/orders`, 'POST', {
       headers: { origin: SHOP, 'content-type': 'text/plain' },

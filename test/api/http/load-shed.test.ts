@@ -1,11 +1,11 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { MAX_LOOKS_IN_FLIGHT, MAX_OTHERS_IN_FLIGHT, MAX_PURCHASES_WAITING } from '../../../src/api/app.ts';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { MAX_LOOKS_IN_FLIGHT, MAX_OTHERS_IN_FLIGHT } from '../../../src/api/app.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { createLane } from '../../../src/api/http/http-server.ts';
 import { WATCHER_BOUNDS } from '../../../src/api/watchers.ts';
-import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
+import { createTestClock, type TestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import {
@@ -42,12 +42,17 @@ interface SlowApp {
   shopper: Shopper;
   /** How many calls of the slow function wait. */
   waiting: () => number;
+  /** By it callers wait for a place. It stands still, so that none leaves before the last has come. */
+  clock: TestClock;
   /** From now on no call waits any more. */
   letGo: () => void;
 }
 
+/** So few that a busy machine answers all of them soon, once they are let go. */
+const FEW = { purchasesAtOnce: 8, purchasesWaiting: 24 };
+
 /** An app whose store does not answer in this function, until it is let go. */
-async function openSlow(slow: 'reserve' | 'readOrder'): Promise<SlowApp> {
+async function openSlow(slow: 'reserve' | 'readOrder', places = FEW): Promise<SlowApp> {
   let letGo = (): void => {};
   let waiting = 0;
   const gate = new Promise<void>((resolve) => {
@@ -63,31 +68,27 @@ async function openSlow(slow: 'reserve' | 'readOrder'): Promise<SlowApp> {
     slow === 'reserve'
       ? { reserve: (request) => wait().then(() => reservations.reserve(request)) }
       : { lookUp: (orderNo) => wait().then(() => reservations.lookUp(orderNo)) };
-  const app = await api.withParts({ reservations: { ...reservations, ...slowed } });
+  const clock = createTestClock();
+  const app = await api.withParts({ ...places, reservations: { ...reservations, ...slowed }, clock });
   onTestFinished(async () => {
     letGo();
     await app.close();
   });
-  return { app, shopper: await app.shopper(), waiting: () => waiting, letGo };
+  return { app, shopper: await app.shopper(), waiting: () => waiting, clock, letGo };
 }
 
 const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 
-/**
- * As many purchases as may be in the API at once; answers once all of them are. The clock by which they wait
- * stands still from now on: on a slow machine the first would leave before the last has come.
- */
+/** As many purchases as may be in the API at once; answers once all of them are. */
 async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
-  vi.useFakeTimers({ toFake: ['performance'] });
-  onTestFinished(() => void vi.useRealTimers());
-  const count = PURCHASES_AT_ONCE + MAX_PURCHASES_WAITING;
+  const count = FEW.purchasesAtOnce + FEW.purchasesWaiting;
   const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
   // What is no JSON gets no place: it is refused for its type until there is no room for any call.
   await waitFor('the lane to be full', async () => {
     const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { headers: plain, body: '?' });
     return refusalOf(probe) === '503 overloaded';
   });
-  expect(waiting()).toBe(PURCHASES_AT_ONCE);
+  expect(waiting()).toBe(FEW.purchasesAtOnce);
   return replies;
 }
 
@@ -129,7 +130,7 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
   slow.letGo();
   const { accepted, overloaded } = countOf(await Promise.all(replies));
-  expect(accepted).toBeGreaterThanOrEqual(PURCHASES_AT_ONCE);
+  expect(accepted).toBeGreaterThanOrEqual(FEW.purchasesAtOnce);
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
   // The two, and the probe that found the lane full.
   expect(await shedBy(slow)).toEqual({ ...NONE_SHED, purchases: overloaded + 3 });
@@ -141,15 +142,15 @@ test('while the store hangs no call waits long for a place, and nothing is done 
   const replies = await fill(slow);
   let answered = 0;
   const counting = replies.map((reply) => reply.then(() => (answered += 1)));
-  vi.useRealTimers();
+  slow.clock.pass(2_000);
 
-  await waitFor('all that waited to be refused', () => answered === MAX_PURCHASES_WAITING);
+  await waitFor('all that waited to be refused', () => answered === FEW.purchasesWaiting);
   slow.letGo();
   await Promise.all(counting);
   const counts = countOf(await Promise.all(replies));
-  expect(counts).toEqual({ accepted: PURCHASES_AT_ONCE, overloaded: MAX_PURCHASES_WAITING });
-  expect((await shedBy(slow))['purchases']).toBe(MAX_PURCHASES_WAITING + 1);
-  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: PURCHASES_AT_ONCE });
+  expect(counts).toEqual({ accepted: FEW.purchasesAtOnce, overloaded: FEW.purchasesWaiting });
+  expect((await shedBy(slow))['purchases']).toBe(FEW.purchasesWaiting + 1);
+  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: FEW.purchasesAtOnce });
 });
 
 test('a rush of purchases keeps no shopper from looking, paying or cancelling, and no notice from arriving', async () => {
@@ -167,15 +168,15 @@ test('a rush of purchases keeps no shopper from looking, paying or cancelling, a
   await pressPay(sessionOf(await slow.shopper.pay(toPay)).url);
   await waitFor('the notice', async () => (await slow.shopper.readOrder(toPay)).payment === 'received');
 
-  expect(slow.waiting()).toBe(PURCHASES_AT_ONCE);
+  expect(slow.waiting()).toBe(FEW.purchasesAtOnce);
   slow.letGo();
   await Promise.all(replies);
 });
 
 test('shoppers who go away keep their place until their order is done, and no longer', async () => {
-  const slow = await openSlow('reserve');
+  const slow = await openSlow('reserve', { ...FEW, purchasesWaiting: 0 });
   const connections = await Promise.all(
-    Array.from({ length: PURCHASES_AT_ONCE }, () => openRaw(slow.app.url)),
+    Array.from({ length: FEW.purchasesAtOnce }, () => openRaw(slow.app.url)),
   );
   const body = JSON.stringify(cart());
   connections.forEach((connection, i) =>
@@ -184,17 +185,17 @@ test('shoppers who go away keep their place until their order is done, and no lo
         `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
     ),
   );
-  await waitFor('the places to be taken', () => slow.waiting() === PURCHASES_AT_ONCE);
+  await waitFor('the places to be taken', () => slow.waiting() === FEW.purchasesAtOnce);
   for (const connection of connections) connection.close();
   await Promise.all(connections.map((connection) => connection.untilClosed()));
 
   // It finds no place, and none comes free while their work goes on.
   expect(refusalOf(await slow.shopper.placeOrder(cart()))).toBe('503 overloaded');
   slow.letGo();
-  await waitFor('their orders to be done', () => slow.waiting() === 0);
-  expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
-  expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({
-    held: PURCHASES_AT_ONCE + 1,
+  await waitFor('a place', async () => (await slow.shopper.placeOrder(cart())).status === 202);
+  await waitFor('the orders of those who went to be held too', async () => {
+    const [lamps] = (await api.stores.saleStock.read(saleId))?.skus ?? [];
+    return lamps?.held === FEW.purchasesAtOnce + 1;
   });
 });
 
@@ -202,7 +203,12 @@ const present = { res: { closed: false } };
 
 test('a lane has so many places, and each comes back, also after a failure', async () => {
   let shed = 0;
-  const lane = createLane({ placesMax: 1, waitingMax: 0, onShed: () => (shed += 1) });
+  const lane = createLane({
+    placesMax: 1,
+    waitingMax: 0,
+    onShed: () => (shed += 1),
+    clock: createTestClock(),
+  });
 
   await expect(lane.enter(present, () => Promise.reject(new Error('failed')))).rejects.toThrow('failed');
   await lane.enter(present, async () => {
@@ -215,7 +221,7 @@ test('a lane has so many places, and each comes back, also after a failure', asy
 });
 
 test('callers come in the order of arrival, and those that have gone meanwhile are passed over', async () => {
-  const lane = createLane({ placesMax: 1, waitingMax: 3, onShed: () => {} });
+  const lane = createLane({ placesMax: 1, waitingMax: 3, onShed: () => {}, clock: createTestClock() });
   const gone = { res: { closed: false } };
   const seen: string[] = [];
   const enter = (ctx: typeof present, name: string) =>
@@ -259,9 +265,6 @@ test('a flood of reads is refused beyond its own bound, and purchases go on', as
 
 test('more callers that wait for changes than are looked up at once take their turns, and no other read waits', async () => {
   const slow = await openSlow('readOrder');
-  // The clock by which they wait for their turn stands still: on a slow machine the first would be late.
-  vi.useFakeTimers({ toFake: ['performance'] });
-  onTestFinished(() => void vi.useRealTimers());
   const shoppers = await Promise.all(Array.from({ length: 8 }, () => slow.app.shopper()));
   const polls = await Promise.all(
     shoppers.map(async (shopper) => {

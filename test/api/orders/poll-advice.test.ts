@@ -1,10 +1,12 @@
 /** When a queued order is to be asked for again: by what waits before it, and by how fast that is stored. */
 
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { createPollAdvice } from '../../../src/api/calls/poll-advice.ts';
 import { createStoring } from '../../../src/orders/storing.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { createStatusBoard, statusReaders } from '../../../src/status/board.ts';
 import { openStores } from '../../../src/stores/open.ts';
+import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, type Shopper } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
@@ -22,20 +24,17 @@ afterAll(() => api.close());
 async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.stores } = {}) {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   const { saleId } = await api.stores.openSale(buildSale({ skus, paymentWindowMs }));
-  const statusBoard = createStatusBoard(statusReaders(async () => stores, stores));
-  const app = await api.withParts({ statusBoard });
-  // Whole, or differences of it are a hair less than what passed, and the advice is rounded down.
-  let nowMs = Math.round(performance.now());
-  const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+  const clock = createTestClock();
+  const statusBoard = createStatusBoard(
+    statusReaders(async () => stores, stores),
+    clock,
+  );
   // Nobody is told a moment sooner than another.
-  const random = vi.spyOn(Math, 'random').mockReturnValue(0);
+  let drawn = 0;
+  const app = await api.withParts({ pollAdvice: createPollAdvice(statusBoard, clock, () => drawn) });
+  onTestFinished(() => app.close());
   const storing = createStoring(api.stores);
-  onTestFinished(async () => {
-    clock.mockRestore();
-    random.mockRestore();
-    await storing.stop();
-    await app.close();
-  });
+  onTestFinished(() => storing.stop());
   const shopper = await app.shopper();
   const buy = async (count: number) => {
     const orderNos = [];
@@ -52,8 +51,8 @@ async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.store
     shopper,
     buy,
     advice,
-    random,
-    pass: (ms: number) => void (nowMs += ms),
+    draw: (number: number) => void (drawn = number),
+    pass: clock.pass,
     look: () => statusBoard.look(),
     /** As a process does that stores orders, without a worker. */
     store: (orderNos: readonly string[]) =>
@@ -141,7 +140,7 @@ test('a crowd with one advice is spread over the last fifth of it', async () => 
   await sale.look();
   const seen = new Set<number | null>();
   for (const drawn of [0, 0.25, 0.5, 0.75, 0.99]) {
-    sale.random.mockReturnValue(drawn);
+    sale.draw(drawn);
     seen.add(await sale.advice());
   }
   expect(Math.max(...[...seen].map(Number))).toBe(10_000);
@@ -152,11 +151,9 @@ test('a crowd with one advice is spread over the last fifth of it', async () => 
 test('it is by the status alone once nothing was read for a while, and while Redis is away', async () => {
   const [redisUrl = ''] = api.stores.config.REDIS_URL;
   const wire = await openTcpProxy(new URL(redisUrl).host);
+  onTestFinished(() => wire.close());
   const stores = await openStores({ ...api.stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
-  onTestFinished(async () => {
-    await stores.close();
-    await wire.close();
-  });
+  onTestFinished(() => stores.close());
   const sale = await openSaleToAsk({ stores: { ...api.stores, ...stores } });
   await sale.leave(60 * 60_000);
   await sale.look();

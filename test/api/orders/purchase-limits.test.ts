@@ -1,6 +1,6 @@
 /** How often one user, and one address where the sale says so, may try to buy within a minute. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { KEPT_FRESH_MS } from '../../../src/api/calls/kept-sales.ts';
 import {
   createPurchaseLimits,
@@ -10,6 +10,7 @@ import {
 import { USER_PURCHASES_PER_MINUTE } from '../../../src/limits.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import type { Sale } from '../../../src/sales/sale.ts';
+import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, orderOf, refusalOf, send, type Reply, type Shopper } from '../../support/shopper.ts';
@@ -20,20 +21,20 @@ const LIMIT = 3;
 
 let api: TestApi;
 let app: HttpApp;
+/** The clock of the minutes. */
+const clock = createTestClock();
 beforeAll(async () => {
   api = await openApi();
   app = await api.withParts({
     purchaseLimits: { userPerMinute: LIMIT, processes: 1 },
     trustedProxyHops: 1,
+    clock,
   });
 });
 afterAll(async () => {
   await app.close();
   await api.close();
 });
-// The clock of the minutes stands still but for what a test lets pass.
-beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
-afterEach(() => void vi.useRealTimers());
 
 const MUG = { sku: 'mug', name: 'Mug', unitPrice: 1_450, total: 100, limitPerUser: null };
 
@@ -63,14 +64,14 @@ const limitsOf = ({ headers }: Reply) => [
 test('a user over the limit is refused until the minute is over, and others are not', async () => {
   const [saleId, shopper, other] = [await openSale(), await app.shopper(), await app.shopper()];
   expect(await placeTimes(LIMIT, () => place(shopper, saleId))).toEqual([202, 202, 202]);
-  vi.advanceTimersByTime(20_000);
+  clock.pass(20_000);
 
   const refused = await place(shopper, saleId);
 
   expect(refusalOf(refused)).toBe('429 too_many_purchases');
   expect(limitsOf(refused)).toEqual(['"user";r=0;t=40', '"user";q=3;w=60', '40']);
   expect((await place(other, saleId)).status).toBe(202);
-  vi.advanceTimersByTime(LIMIT_WINDOW_MS - 20_000);
+  clock.pass(LIMIT_WINDOW_MS - 20_000);
   expect((await place(shopper, saleId)).status).toBe(202);
 });
 
@@ -124,7 +125,9 @@ test('beyond the limit as many attempts again are looked up, and none after them
   const counted = await api.withParts({
     purchaseLimits: { userPerMinute: LIMIT, processes: 1 },
     reservations: { ...reservations, reserve, findRepeat },
+    clock,
   });
+  onTestFinished(() => counted.close());
   const [saleId, shopper] = [await openSale(), await counted.shopper()];
   const key = { 'idempotency-key': crypto.randomUUID() };
   await place(shopper, saleId, key);
@@ -134,9 +137,8 @@ test('beyond the limit as many attempts again are looked up, and none after them
   expect(refused.filter((status) => status === 429)).toHaveLength(10);
   expect([reserve.mock.calls.length, findRepeat.mock.calls.length]).toEqual([LIMIT, LIMIT]);
   expect(refusalOf(await place(shopper, saleId, key))).toBe('429 too_many_purchases');
-  vi.advanceTimersByTime(LIMIT_WINDOW_MS);
+  clock.pass(LIMIT_WINDOW_MS);
   expect((await place(shopper, saleId, key)).status).toBe(200);
-  await counted.close();
 });
 
 const from = (address: string) => ({ 'x-forwarded-for': address });
@@ -198,7 +200,7 @@ test('a rule that is changed while the sale is on counts within a second', async
   await api.stores.redis.hset(saleKeys({ saleId, shard: 0 }).sale, 'address_purchases', 1);
   expect([(await buy()).status, (await buy()).status]).toEqual([202, 202]);
 
-  vi.advanceTimersByTime(KEPT_FRESH_MS + 1);
+  clock.pass(KEPT_FRESH_MS + 1);
   await waitFor('the rule to be known', async () =>
     (await buy()).headers.get('ratelimit')?.includes('address'),
   );

@@ -14,6 +14,7 @@ import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { listWaiting } from '../../../src/redis/outbox.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
+import { createTestClock, type TestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { partly } from '../../support/partly.ts';
@@ -34,39 +35,62 @@ import { scrape, scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
 let api: TestApi;
+/** No wait in it ends before its order is stored. */
+let app: HttpApp;
 let saleId: string;
 
 beforeAll(async () => {
   api = await openApi();
+  app = await api.withParts({ clock: createTestClock() });
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  await app.close();
+  await api.close();
+});
 
 const WAIT = { prefer: 'wait=7' };
-/** Ends while MySQL is away. */
-const SHORT_WAIT = { prefer: 'wait=1' };
 const cart = (quantity = 1) => ({ saleId, items: [{ sku: 'lamp', quantity }] });
 const CANCEL = { onTimeout: 'cancel' };
 const key = (name = ulid()) => ({ 'idempotency-key': name });
 const isInOutbox = async (orderNo: string) =>
   (await listWaiting(api.stores.redis, { saleId, shard: 0 })).includes(orderNo);
 
+interface WiredApp {
+  wired: HttpApp;
+  wire: TcpProxy;
+  stores: Stores;
+  /** The clock of its waits. */
+  clock: TestClock;
+}
+
 /** An API of its own, behind a wire to MySQL that the test may cut. */
-async function openBehindWire(): Promise<{ app: HttpApp; wire: TcpProxy; stores: Stores }> {
+async function openBehindWire(): Promise<WiredApp> {
   const url = new URL(api.stores.config.MYSQL_URL);
   const wire = await openTcpProxy(url.host);
   onTestFinished(() => wire.close());
   url.host = wire.address;
   const stores = await openStores({ ...api.stores.config, MYSQL_URL: url.href }, silent);
   onTestFinished(() => stores.close());
-  const app = await api.withParts({ ...stores, finalAnswerHeader: { name: 'Final', value: 'yes' } });
-  onTestFinished(() => app.close());
-  return { app, wire, stores };
+  const clock = createTestClock();
+  const wired = await api.withParts({ ...stores, finalAnswerHeader: { name: 'Final', value: 'yes' }, clock });
+  onTestFinished(() => wired.close());
+  return { wired, wire, stores, clock };
+}
+
+const isWaiting = ({ url }: HttpApp, count: number) =>
+  waitFor(`${count} to wait`, async () => (await scrape(url)).get('holdfast_waiting_purchases') === count);
+
+/** Lets the wait of this one call end before its order is stored. */
+async function endWait(waited: HttpApp, clock: TestClock, call: Promise<Reply>): Promise<Reply> {
+  await isWaiting(waited, 1);
+  clock.pass(7_000);
+  return call;
 }
 
 test('a purchase that waits answers 201 with the order as MySQL has it, and no worker runs', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
 
   const reply = await buyer.placeOrder(cart(), WAIT);
 
@@ -89,7 +113,7 @@ test('a purchase that waits answers 201 with the order as MySQL has it, and no w
 });
 
 test('what was stored for its caller can be paid at once, and its payment is received', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const { orderNo } = orderOf(await buyer.placeOrder(cart(), WAIT));
 
   const opened = await buyer.pay(orderNo);
@@ -103,7 +127,7 @@ test('what was stored for its caller can be paid at once, and its payment is rec
 });
 
 test('a purchase that does not ask is answered before its order is stored', async () => {
-  const reply = await (await api.shopper()).placeOrder(cart());
+  const reply = await (await app.shopper()).placeOrder(cart());
 
   expect(reply.status).toBe(202);
   expect(reply.headers.get('preference-applied')).toBeNull();
@@ -111,14 +135,14 @@ test('a purchase that does not ask is answered before its order is stored', asyn
 });
 
 test('200 purchases that wait at once are stored in few transactions, each order once', async () => {
-  const { stores } = await openBehindWire();
+  const { stores, clock } = await openBehindWire();
   const batches: number[] = [];
   const { storeOrders } = stores.orders;
   stores.orders.storeOrders = (orders, presence) => {
     batches.push(orders.length);
     return storeOrders(orders, presence);
   };
-  const watched = await api.withParts({ ...stores });
+  const watched = await api.withParts({ ...stores, clock });
   onTestFinished(() => watched.close());
   const shoppers = await Promise.all(Array.from({ length: 200 }, () => watched.shopper()));
 
@@ -130,7 +154,7 @@ test('200 purchases that wait at once are stored in few transactions, each order
 });
 
 test('a query makes no difference', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const reply = await buyer.call('POST', '/v1/orders?channel=app', {
     body: cart(),
     headers: { ...key(), ...WAIT },
@@ -141,7 +165,7 @@ test('a query makes no difference', async () => {
 });
 
 test('refusals come as without a wait', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const reply = await buyer.placeOrder({ saleId, items: [{ sku: 'none', quantity: 1 }] }, WAIT);
   expect(refusalOf(reply)).toBe('400 unknown_sku');
   expect(reply.headers.get('preference-applied')).toBeNull();
@@ -150,7 +174,7 @@ test('refusals come as without a wait', async () => {
 test.each(['wait=0', 'wait=', 'wait', 'wait=-1', 'wait=1.5', 'respond-async', 'x="a,wait=3"', ','])(
   'what is no wait is ignored: %s',
   async (prefer) => {
-    const reply = await (await api.shopper()).placeOrder(cart(), { prefer });
+    const reply = await (await app.shopper()).placeOrder(cart(), { prefer });
     expect(reply.status).toBe(202);
     expect(reply.headers.get('preference-applied')).toBeNull();
   },
@@ -171,34 +195,34 @@ test.each([
 });
 
 test('at the end of the wait the answer is 202, and the order goes on', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
   wire.cut();
 
-  const reply = await buyer.placeOrder(cart(), SHORT_WAIT);
+  const reply = await endWait(wired, clock, buyer.placeOrder(cart(), WAIT));
 
   expect(reply.status).toBe(202);
-  expect(reply.headers.get('preference-applied')).toBe('wait=1');
+  expect(reply.headers.get('preference-applied')).toBe('wait=7');
   expect(reply.headers.get('retry-after')).toBe('1');
   const { orderNo, status } = orderOf(reply);
   expect(status).toBe('queued');
   expect(await isInOutbox(orderNo)).toBe(true);
 });
 
-test('a frozen MySQL ends no wait late', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+test('a purchase that waits while MySQL is frozen is answered at the end of its wait', async () => {
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
   await buyer.placeOrder(cart(), WAIT);
   wire.silence();
 
-  const reply = await buyer.placeOrder(cart(), SHORT_WAIT);
+  const reply = await endWait(wired, clock, buyer.placeOrder(cart(), WAIT));
 
   expect(reply.status).toBe(202);
   wire.cut();
 });
 
 test('a wait in which MySQL comes back ends with 201', async () => {
-  const { wire, stores } = await openBehindWire();
+  const { wire, stores, clock } = await openBehindWire();
   let tries = 0;
   const { storeOrders } = stores.orders;
   stores.orders.storeOrders = (orders, presence) => {
@@ -206,7 +230,7 @@ test('a wait in which MySQL comes back ends with 201', async () => {
     if (tries === 2) wire.mend();
     return storeOrders(orders, presence);
   };
-  const watched = await api.withParts({ ...stores });
+  const watched = await api.withParts({ ...stores, clock });
   onTestFinished(() => watched.close());
   wire.cut();
 
@@ -217,7 +241,7 @@ test('a wait in which MySQL comes back ends with 201', async () => {
 });
 
 test('a repeat of a queued order waits as well, and answers 200 with the stored order', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const same = key();
   const first = orderOf(await buyer.placeOrder(cart(), same));
 
@@ -232,7 +256,7 @@ test('a repeat of a queued order waits as well, and answers 200 with the stored 
 });
 
 test('repeats at once with the same key are one order, which each of them hears of', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const same = { ...key(), ...WAIT };
 
   const replies = await Promise.all(Array.from({ length: 5 }, () => buyer.placeOrder(cart(), same)));
@@ -247,7 +271,7 @@ test('an order that MySQL refuses is answered as failed, and its units are sold 
   const { saleId: small } = await api.stores.openSale(buildSale());
   const before = (await api.stores.saleStock.read(small))?.skus[0]?.available;
   // MySQL refuses the order for its key, which another one of the shopper has.
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const same = key();
   const items = [{ sku: 'lamp', quantity: 1 }];
   const { orderNo } = orderOf(await buyer.placeOrder({ saleId: small, items }, { ...same, ...WAIT }));
@@ -263,13 +287,13 @@ test('an order that MySQL refuses is answered as failed, and its units are sold 
   expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'awaiting_payment' });
 });
 
-test('an order that MySQL cannot take keeps back none of those that are stored with it', async () => {
+test('an order that MySQL refuses delays none of the orders that are stored with it', async () => {
   const { saleId: small } = await api.stores.openSale(buildSale({ skus: buildSale().skus }));
-  const poisoned = await api.shopper();
+  const poisoned = await app.shopper();
   const same = key();
   await poisoned.placeOrder({ saleId: small, items: [{ sku: 'lamp', quantity: 1 }] }, { ...same, ...WAIT });
   await api.stores.redis.del(...(await api.stores.redis.keys(`*idem*${poisoned.userId}*`)));
-  const others = await Promise.all(Array.from({ length: 8 }, () => api.shopper()));
+  const others = await Promise.all(Array.from({ length: 8 }, () => app.shopper()));
 
   const [refused, ...replies] = await Promise.all([
     poisoned.placeOrder({ saleId: small, items: [{ sku: 'lamp', quantity: 1 }] }, { ...same, ...WAIT }),
@@ -280,9 +304,9 @@ test('an order that MySQL cannot take keeps back none of those that are stored w
   expect(replies.map(({ status }) => status)).toEqual(others.map(() => 201));
 });
 
-test('an order whose sale was made again before it was stored is stored with a new hold', async () => {
+test('an order whose sale was rebuilt before it was stored is stored with a new hold', async () => {
   const { saleId: small } = await api.stores.openSale(buildSale());
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const same = key();
   const body = { saleId: small, items: [{ sku: 'lamp', quantity: 1 }] };
   const { orderNo } = orderOf(await buyer.placeOrder(body, same));
@@ -296,11 +320,11 @@ test('an order whose sale was made again before it was stored is stored with a n
 });
 
 test('a caller who goes away gives its place back, and its order is stored all the same', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+  const { wired, wire } = await openBehindWire();
+  const buyer = await wired.shopper();
   wire.cut();
   const gone = new AbortController();
-  const call = fetch(`${app.url}/v1/orders`, {
+  const call = fetch(`${wired.url}/v1/orders`, {
     method: 'POST',
     signal: gone.signal,
     headers: {
@@ -311,28 +335,27 @@ test('a caller who goes away gives its place back, and its order is stored all t
     },
     body: JSON.stringify(cart()),
   });
-  const waitingNow = async () => (await scrape(app.url)).get('holdfast_waiting_purchases');
-  await waitFor('the call to wait', async () => (await waitingNow()) === 1);
+  await isWaiting(wired, 1);
 
   gone.abort();
   await expect(call).rejects.toThrow('aborted');
 
-  await waitFor('the place', async () => (await waitingNow()) === 0);
+  await isWaiting(wired, 0);
   wire.mend();
   const { orderNo } = orderOf(await buyer.placeOrder(cart(), key('goes-away')));
   await waitFor('the order to be stored', () => api.stores.orders.read(orderNo));
 });
 
 test('a waiting call occupies no place in the lane of purchases', async () => {
-  const { app: wired, wire, stores } = await openBehindWire();
-  const app = await api.withParts({ ...stores, purchasesAtOnce: 1 });
-  onTestFinished(() => app.close());
-  const [first, second] = [await app.shopper(), await wired.shopper()];
+  const { wired, wire, stores, clock } = await openBehindWire();
+  const narrow = await api.withParts({ ...stores, purchasesAtOnce: 1, clock });
+  onTestFinished(() => narrow.close());
+  const [first, second] = [await narrow.shopper(), await wired.shopper()];
   wire.cut();
   const waiting = first.placeOrder(cart(), WAIT);
-  await waitFor('it to wait', async () => (await scrape(app.url)).get('holdfast_waiting_purchases') === 1);
+  await isWaiting(narrow, 1);
 
-  const reply = await send(`${app.url}/v1/orders`, 'POST', {
+  const reply = await send(`${narrow.url}/v1/orders`, 'POST', {
     body: cart(),
     headers: { authorization: second.authorization, ...key() },
   });
@@ -343,35 +366,38 @@ test('a waiting call occupies no place in the lane of purchases', async () => {
 });
 
 test('how waits end is counted, and their answers are purchases by their outcome', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
 
   const replies: Reply[] = [await buyer.placeOrder(cart(), WAIT)];
   wire.cut();
-  replies.push(await buyer.placeOrder(cart(), SHORT_WAIT));
+  replies.push(await endWait(wired, clock, buyer.placeOrder(cart(), WAIT)));
 
   expect(replies.map(({ status }) => status)).toEqual([201, 202]);
-  expect(await scrapeCounter(app.url, 'holdfast_waits_total')).toEqual({
+  expect(await scrapeCounter(wired.url, 'holdfast_waits_total')).toEqual({
     stored: 1,
     late: 1,
     cancelled: 0,
     failed: 0,
     full: 0,
   });
-  expect(await scrapeCounter(app.url, 'holdfast_purchases_total')).toMatchObject({ stored: 1, accepted: 1 });
+  expect(await scrapeCounter(wired.url, 'holdfast_purchases_total')).toMatchObject({
+    stored: 1,
+    accepted: 1,
+  });
 });
 
 test('with onTimeout the end of the wait is 504, and the order is closing and holds its units', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
   wire.cut();
 
-  const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+  const reply = await endWait(wired, clock, buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT));
 
   expect(refusalOf(reply)).toBe('504 wait_timed_out');
   const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
   expect(reply.headers.get('location')).toBe(`/v1/orders/${orderNo}`);
-  expect(reply.headers.get('preference-applied')).toBe('wait=1');
+  expect(reply.headers.get('preference-applied')).toBe('wait=7');
   expect([reply.headers.get('retry-after'), reply.headers.get('final')]).toEqual([null, null]);
   expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', closing: true });
   expect(await isInOutbox(orderNo)).toBe(true);
@@ -379,7 +405,7 @@ test('with onTimeout the end of the wait is 504, and the order is closing and ho
 });
 
 test('with onTimeout a purchase that is stored in time answers 201, and is the same request as without', async () => {
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
   const same = key();
 
   const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, { ...same, ...WAIT });
@@ -390,24 +416,22 @@ test('with onTimeout a purchase that is stored in time answers 201, and is the s
 });
 
 test('without a wait onTimeout changes nothing', async () => {
-  const reply = await (await api.shopper()).placeOrder({ ...cart(), ...CANCEL });
+  const reply = await (await app.shopper()).placeOrder({ ...cart(), ...CANCEL });
   expect(reply.status).toBe(202);
   expect(orderOf(reply).closing).toBe(false);
 });
 
 test('a repeat of an order that is being cancelled says so again, and once stored what became of it', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
-  const same = { ...key(), ...SHORT_WAIT };
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
+  const same = { ...key(), ...WAIT };
+  const place = () => buyer.placeOrder({ ...cart(), ...CANCEL }, same);
   wire.cut();
 
-  const first = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
-  const second = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
+  const first = await endWait(wired, clock, place());
+  const second = await endWait(wired, clock, place());
   wire.mend();
-  const third = await waitFor('the order to be stored', async () => {
-    const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, same);
-    return reply.status === 200 && reply;
-  });
+  const third = await place();
 
   expect([first, second].map(refusalOf)).toEqual(['504 wait_timed_out', '504 wait_timed_out']);
   expect(problemOf(second)).toEqual(problemOf(first));
@@ -419,32 +443,39 @@ test('a repeat of an order that is being cancelled says so again, and once store
   expect(refusalOf(await buyer.pay(orderOf(third).orderNo))).toBe('409 not_payable');
 });
 
-test('where another process stored the order just before the end of the wait, it is 201 and not cancelled', async () => {
-  const { app, wire } = await openBehindWire();
-  const buyer = await app.shopper();
+test('an order that another process stored just before the end of its wait is answered 201, and not cancelled', async () => {
+  const { wired, wire, clock } = await openBehindWire();
+  const buyer = await wired.shopper();
   wire.cut();
-  const waiting = buyer.placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+  const waiting = buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT);
   const orderNo = await waitFor('the order', async () => {
     const found = await api.stores.redis.keys(`*idem:${buyer.userId}:*`);
     return found[0] !== undefined && ((await api.stores.redis.hget(found[0], 'order_no')) ?? false);
   });
   await api.store(orderNo);
 
-  const reply = await waiting;
+  const reply = await endWait(wired, clock, waiting);
 
   expect(reply.status).toBe(201);
   expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', closing: false });
 });
 
-test('where Redis goes away meanwhile, the wish is recorded in MySQL', async () => {
-  const { stores } = await openBehindWire();
+test('while Redis takes no wish to cancel, the wish is recorded in MySQL', async () => {
+  const { stores, clock } = await openBehindWire();
   const wishCancel = () => Promise.reject(new Error('Command timed out'));
-  const app = await api.withParts({ ...stores, reservations: { ...stores.reservations, wishCancel } });
-  onTestFinished(() => app.close());
-  stores.orders.storeOrders = () => Promise.reject(new Error('too late'));
-  const buyer = await app.shopper();
+  const reservations = { ...stores.reservations, wishCancel };
+  const cutOff = await api.withParts({ ...stores, reservations, clock });
+  onTestFinished(() => cutOff.close());
+  let tries = 0;
+  stores.orders.storeOrders = () => {
+    tries += 1;
+    return Promise.reject(new Error('too late'));
+  };
+  const buyer = await cutOff.shopper();
 
-  const reply = await buyer.placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+  const placed = buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT);
+  await waitFor('the order to be read', () => tries > 0);
+  const reply = await endWait(cutOff, clock, placed);
 
   expect(refusalOf(reply)).toBe('504 wait_timed_out');
   const { orderNo } = z.object({ orderNo: z.string() }).parse(problemOf(reply));
@@ -454,14 +485,16 @@ test('where Redis goes away meanwhile, the wish is recorded in MySQL', async () 
   });
 });
 
-test('where neither store takes the wish the answer is 202, and the order goes on', async () => {
-  const { stores, wire } = await openBehindWire();
+test('while neither store takes the wish to cancel, the answer is 202, and the order goes on', async () => {
+  const { stores, wire, clock } = await openBehindWire();
   const wishCancel = () => Promise.reject(new Error('Command timed out'));
-  const app = await api.withParts({ ...stores, reservations: { ...stores.reservations, wishCancel } });
-  onTestFinished(() => app.close());
+  const reservations = { ...stores.reservations, wishCancel };
+  const cutOff = await api.withParts({ ...stores, reservations, clock });
+  onTestFinished(() => cutOff.close());
+  const buyer = await cutOff.shopper();
   wire.cut();
 
-  const reply = await (await app.shopper()).placeOrder({ ...cart(), ...CANCEL }, SHORT_WAIT);
+  const reply = await endWait(cutOff, clock, buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT));
 
   expect(reply.status).toBe(202);
   expect(orderOf(reply)).toMatchObject({ status: 'queued', closing: false });
@@ -470,7 +503,7 @@ test('where neither store takes the wish the answer is 202, and the order goes o
 test('a free order is paid with its 201', async () => {
   const skus = [{ sku: 'pass', name: 'Day pass', unitPrice: 0, total: 10, limitPerUser: null }];
   const { saleId: free } = await api.stores.openSale(buildSale({ skus }));
-  const buyer = await api.shopper();
+  const buyer = await app.shopper();
 
   const reply = await buyer.placeOrder({ saleId: free, items: [{ sku: 'pass', quantity: 2 }] }, WAIT);
 
@@ -483,25 +516,23 @@ test('a free order is paid with its 201', async () => {
 });
 
 test('a user who repeats one purchase takes ten places at most, and others wait beside them', async () => {
-  const { app, wire } = await openBehindWire();
-  const [eager, other] = [await app.shopper(), await app.shopper()];
+  const { wired, wire } = await openBehindWire();
+  const [eager, other] = [await wired.shopper(), await wired.shopper()];
   wire.cut();
   const headers = { ...key(), ...WAIT };
-  const isWaiting = (count: number) => async () =>
-    (await scrape(app.url)).get('holdfast_waiting_purchases') === count;
   const repeats = Array.from({ length: 10 }, () => eager.placeOrder(cart(), headers));
-  await waitFor('ten to wait', isWaiting(10));
+  await isWaiting(wired, 10);
 
   const beyond = await eager.placeOrder(cart(), headers);
   const ofOther = other.placeOrder(cart(), WAIT);
-  await waitFor('the other to wait', isWaiting(11));
+  await isWaiting(wired, 11);
 
   expect(orderOf(beyond).status).toBe('queued');
   const applied = ({ headers: shown }: Reply) => shown.get('preference-applied');
   expect(applied(beyond)).toBeNull();
   wire.mend();
   for (const reply of await Promise.all([...repeats, ofOther])) expect(applied(reply)).toBe('wait=7');
-  await waitFor('all places to be free', isWaiting(0));
+  await isWaiting(wired, 0);
   expect(applied(await eager.placeOrder(cart(), WAIT))).toBe('wait=7');
 });
 
@@ -523,7 +554,13 @@ test.each([
   let isFirst = true;
   const hasRoomThen = () => isFirst || hasRoom;
   const storing = partly<Storing>({ store, hasRoom: hasRoomThen });
-  const finder = { ...api.stores, ...partly<Finder>({}), metrics, finalAnswerHeader: undefined };
+  const finder = {
+    ...api.stores,
+    ...partly<Finder>({}),
+    metrics,
+    clock: createTestClock(),
+    finalAnswerHeader: undefined,
+  };
   const { around } = createWaits(finder, storing, waitingMax);
   const set = vi.fn<(header: string, value: string) => void>();
   const call = () =>

@@ -1,10 +1,13 @@
 /** The views of sales that an API process keeps in memory: what they cost Redis, and how old they get. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createKeptSales, KEPT_FRESH_MS, KEPT_SALES_MAX } from '../../../src/api/calls/kept-sales.ts';
 import { createAbsentSales, keepSales, saleReply } from '../../../src/api/calls/sale-views.ts';
+import { SYSTEM_CLOCK } from '../../../src/clock.ts';
 import type { SaleView } from '../../../src/sales/stock.redis.ts';
+import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
+import type { HttpApp } from '../../support/http-app.ts';
 import { startPrivateRedis, type PrivateRedis } from '../../support/private-redis.ts';
 import { refusalOf, send } from '../../support/shopper.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -12,20 +15,22 @@ import { openApi, type TestApi } from '../open-api.ts';
 
 let redis: PrivateRedis;
 let api: TestApi;
+/** Its views grow old by this clock. */
+let app: HttpApp;
+const clock = createTestClock();
 beforeAll(async () => {
   redis = await startPrivateRedis();
   api = await openApi({ REDIS_URL: [redis.url] });
+  app = await api.withParts({ clock });
 });
 afterAll(async () => {
+  await app.close();
   await api.close();
   await redis.stop();
 });
-// The clock by which views grow old stands still but for what a test lets pass.
-beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
-afterEach(() => void vi.useRealTimers());
 
 const open = async () => (await api.stores.openSale(buildSale())).saleId;
-const look = (saleId: string) => send(`${api.url}/v1/sales/${saleId}`, 'GET');
+const look = (saleId: string) => send(`${app.url}/v1/sales/${saleId}`, 'GET');
 const lampsOf = (body: unknown) => saleReply.parse(body).skus[0]?.available;
 
 /** Commands that Redis has had, but for those that ask so. */
@@ -51,10 +56,10 @@ test('while the view of a sale is fresh, no number of looks costs Redis a comman
 test('in its second half a view is still shown to all, while it is read anew once for them', async () => {
   const saleId = await open();
   await look(saleId);
-  await (await api.shopper()).buy(saleId);
+  await (await app.shopper()).buy(saleId);
   const before = await countCommands();
 
-  vi.advanceTimersByTime(600);
+  clock.pass(600);
   const replies = await Promise.all(Array.from({ length: 20 }, () => look(saleId)));
   expect(replies.map(({ body }) => lampsOf(body))).toContain(10);
 
@@ -66,10 +71,10 @@ test('in its second half a view is still shown to all, while it is read anew onc
 test('those who find no fresh view share one look at Redis, and none is shown an older one', async () => {
   const saleId = await open();
   await look(saleId);
-  await (await api.shopper()).buy(saleId);
+  await (await app.shopper()).buy(saleId);
   const before = await countCommands();
 
-  vi.advanceTimersByTime(KEPT_FRESH_MS + 1);
+  clock.pass(KEPT_FRESH_MS + 1);
   const replies = await Promise.all(Array.from({ length: 20 }, () => look(saleId)));
 
   expect(new Set(replies.map(({ body }) => lampsOf(body)))).toEqual(new Set([9]));
@@ -85,7 +90,7 @@ test('a purchase from a sale that counts addresses costs Redis what any other do
   const costs: number[] = [];
   for (const sale of [counting, plain]) {
     const saleId = sale?.saleId ?? '';
-    const shopper = await api.shopper();
+    const shopper = await app.shopper();
     await look(saleId);
     await shopper.buy(saleId, 'mug');
     const before = await countCommands();
@@ -102,9 +107,9 @@ test('while Redis hangs a view is shown for its second, and then nothing older i
   await look(saleId);
   redis.freeze();
   try {
-    vi.advanceTimersByTime(KEPT_FRESH_MS);
+    clock.pass(KEPT_FRESH_MS);
     expect((await look(saleId)).status).toBe(200);
-    vi.advanceTimersByTime(1);
+    clock.pass(1);
     expect(refusalOf(await look(saleId))).toBe('503 sale_unavailable');
   } finally {
     redis.thaw();
@@ -121,12 +126,11 @@ test('a process that starts knows what is on sale, and what opens soon is read a
   );
   const known = (kept: ReturnType<typeof keepSales>) =>
     [now, soon, later].map((sale) => kept.fresh(sale?.saleId ?? '') !== undefined);
-  const started = keepSales(stores, createAbsentSales(stores.sales));
+  const started = keepSales(stores, createAbsentSales(stores.sales), clock);
   await started.warmUp();
   expect(known(started)).toEqual([true, true, false]);
 
-  vi.useRealTimers();
-  const running = keepSales(stores, createAbsentSales(stores.sales));
+  const running = keepSales(stores, createAbsentSales(stores.sales), SYSTEM_CLOCK);
   onTestFinished(running.keepFresh());
   await waitFor('the opening to be near', () => running.fresh(soon?.saleId ?? '') !== undefined);
   expect(known(running)).toEqual([false, true, false]);
@@ -143,10 +147,10 @@ function buildView(overrides: Partial<SaleView> = {}): SaleView {
 test('a view says that its sale is open from the moment that it opens by the clock of Redis', async () => {
   const nowMs = Date.now();
   const view = buildView({ opensAtMs: nowMs + 300, closesAtMs: nowMs + 700 });
-  const kept = createKeptSales(api.stores, async () => ({ view, nowMs }), JSON.stringify);
+  const kept = createKeptSales(api.stores, async () => ({ view, nowMs }), { write: JSON.stringify, clock });
   const shown = [await kept.read('s')];
   for (const ms of [299, 1, 400]) {
-    vi.advanceTimersByTime(ms);
+    clock.pass(ms);
     shown.push(kept.fresh('s') ?? { text: '{}', tag: '' });
   }
 
@@ -167,10 +171,10 @@ test('a look that hung takes the place of no later one', async () => {
       view: await new Promise<SaleView>((resolve) => answers.push(resolve)),
       nowMs: Date.now(),
     }),
-    JSON.stringify,
+    { write: JSON.stringify, clock },
   );
   const hung = kept.read('s');
-  vi.advanceTimersByTime(KEPT_FRESH_MS + 1);
+  clock.pass(KEPT_FRESH_MS + 1);
   const later = kept.read('s');
   expect(answers).toHaveLength(2);
 
@@ -184,7 +188,10 @@ test('a look that hung takes the place of no later one', async () => {
 
 test('a process keeps so many sales, and forgets the one that was not asked for the longest', async () => {
   const view = buildView();
-  const kept = createKeptSales(api.stores, async () => ({ view, nowMs: Date.now() }), JSON.stringify);
+  const kept = createKeptSales(api.stores, async () => ({ view, nowMs: Date.now() }), {
+    write: JSON.stringify,
+    clock,
+  });
   for (let i = 0; i <= KEPT_SALES_MAX; i += 1) await kept.read(`s${i}`);
 
   expect([kept.fresh('s0'), kept.fresh('s1')].map((shown) => shown !== undefined)).toEqual([false, true]);
