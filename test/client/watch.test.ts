@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { createClient } from '../../packages/client/src/index.ts';
 import { readEvents } from '../../packages/client/src/stream.ts';
+import { waitFor } from '../support/wait.ts';
 import { buildOrder, hangUp, reply, scriptService, type Answer } from './scripted-service.ts';
 
 /** Sends these events and ends. */
@@ -107,7 +108,7 @@ test('whoever stops to watch ends the connection', async () => {
     expect(order.version).toBe(0);
     break;
   }
-  await expect.poll(() => closed).toBe(1);
+  await waitFor('the connection to be closed', () => closed === 1);
 });
 
 test.each(['\n', '\r\n', '\r'])(
