@@ -133,6 +133,8 @@ describe('tokens of unknown keys', () => {
     issuer.freeze();
     const seen = issuer.readings();
     expect(await judge(await newKey.sign())).toBe('unavailable');
+    // No caller waited for it to arrive.
+    await waitFor('the reading', () => issuer.readings() === seen + 1);
     const verdicts = await Promise.all((await strangers(200)).map(judge));
     expect(new Set(verdicts)).toEqual(new Set(['unavailable']));
     expect(issuer.readings()).toBe(seen + 1);

@@ -23,7 +23,7 @@ import { silent } from '../../support/stores.ts';
 
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
 /** Lets no reading happen but the one at the start. */
-const ONE_READING = { attemptEveryMs: 600_000 };
+const ONE_READING = { attemptEveryMs: 600_000, attemptTimeoutMs: 600_000 };
 
 let issuer: Issuer;
 let keys: KeySet;
