@@ -54,7 +54,7 @@ export const MAX_BODIES_BYTES = 32 * 1024 * 1024;
  * gets so little of a machine that it takes 1,000. A refusal costs half as much as an order, so waiting
  * spares more than it costs; but on a busy machine many would wait in vain (docs/decisions.md).
  */
-export const MAX_PURCHASES_WAITING = 192;
+const MAX_PURCHASES_WAITING = 192;
 
 /** Payment notices at once: three rounds of MYSQL_CONNECTIONS (20 unless set). Refused ones are repeated. */
 export const MAX_NOTICES_IN_FLIGHT = 64;
