@@ -35,7 +35,7 @@ export const RETRY_PAUSES_MS: readonly number[] = [
 const JITTER = 0.1;
 /** What an endpoint may ask for by Retry-After. One that is to be left alone for longer can be disabled. */
 const MAX_RETRY_AFTER_MS = HOUR_MS;
-const FIRST_PROBE_PAUSE_MS = SECOND_MS;
+export const FIRST_PROBE_PAUSE_MS = SECOND_MS;
 const MAX_PROBE_PAUSE_MS = MINUTE_MS;
 
 /**
@@ -50,8 +50,8 @@ function retryPauseMs(pausesMs: readonly number[], attempts: number, retryAfterM
 }
 
 /** The pause before the next probe, in ms: growing, so that an endpoint that comes back is found soon. */
-function probePauseMs(failedProbes: number, retryAfterMs = 0): number {
-  const pauseMs = Math.min(FIRST_PROBE_PAUSE_MS * 2 ** failedProbes, MAX_PROBE_PAUSE_MS);
+function probePauseMs(firstMs: number, failedProbes: number, retryAfterMs = 0): number {
+  const pauseMs = Math.min(firstMs * 2 ** failedProbes, MAX_PROBE_PAUSE_MS);
   return Math.max(pauseMs * (1 - Math.random() * JITTER), boundedRetryAfterMs(retryAfterMs));
 }
 
@@ -247,6 +247,8 @@ const TEST_TYPE = 'endpoint.test';
 export interface DelivererDeps extends Stores {
   /** The pause after each failed try, in ms. */
   retryPausesMs: readonly number[];
+  /** The first pause before a probe, in ms. */
+  firstProbeMs: number;
   /** Bounds the work with MySQL of all endpoints together. */
   storing: LimitFunction;
 }
@@ -261,7 +263,7 @@ export type Deliverer = ReturnType<typeof createDeliverer>;
 
 /** For one endpoint. */
 export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'>) {
-  const { deliveries, retryPausesMs, storing, tracing, log } = deps;
+  const { deliveries, retryPausesMs, firstProbeMs, storing, tracing, log } = deps;
   let notedAtMs = 0;
   let hasFailed = false;
 
@@ -283,7 +285,7 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
     const isDownNow = await deliveries.fail(delivery, error, {
       retryMs: retryPauseMs(pausesMs, attempts, retryAfterMs),
       askedMs: boundedRetryAfterMs(retryAfterMs),
-      probeMs: (failedProbes) => probePauseMs(failedProbes, retryAfterMs),
+      probeMs: (failedProbes) => probePauseMs(firstProbeMs, failedProbes, retryAfterMs),
     });
     if (isDownNow) log.warn({ endpoint: delivery.endpointName, error }, 'an endpoint is down');
   }

@@ -11,6 +11,7 @@ import {
   createSender,
   type Sender,
   type SenderOptions,
+  FIRST_PROBE_PAUSE_MS,
   RETRY_PAUSES_MS,
 } from './deliverer.ts';
 import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
@@ -113,10 +114,12 @@ export interface PusherDeps extends Stores {
 
   /** The pause after each failed try, in ms; for tests. */
   retryPausesMs?: readonly number[];
+  /** The first pause before a probe, in ms; for tests. */
+  firstProbeMs?: number;
 }
 
 export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
-  const { retryPausesMs = RETRY_PAUSES_MS, endpoints } = deps;
+  const { retryPausesMs = RETRY_PAUSES_MS, firstProbeMs = FIRST_PROBE_PAUSE_MS, endpoints } = deps;
   const storing = pLimit(STORING_MAX);
   const source = createEventSource(deps);
   const lanes = new Map<number, { lane: Lane; sender: Sender; busyAtMs: number }>();
@@ -128,7 +131,7 @@ export function createPusher(deps: PusherDeps, stopping: AbortSignal) {
       return known.lane;
     }
     const sender = createSender(deps.sender);
-    const deliver = createDeliverer({ ...deps, retryPausesMs, storing }, sender);
+    const deliver = createDeliverer({ ...deps, retryPausesMs, firstProbeMs, storing }, sender);
     const lane = createLane(endpointId, { ...deps, source, deliver, storing, stopping });
     lanes.set(endpointId, { lane, sender, busyAtMs: Date.now() });
     return lane;

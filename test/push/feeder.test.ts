@@ -1,6 +1,6 @@
 /** Events become deliveries: each once, however many workers feed, and no more rows than the window has. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { PUSH_WINDOW } from '../../src/push/endpoints.sql.ts';
 import { createEventSource, feedEndpoint } from '../../src/push/pusher.ts';
@@ -11,7 +11,6 @@ let world: PushWorld;
 beforeEach(async () => {
   world = await openPushWorld();
 });
-afterEach(() => world.close());
 
 /** Events of sales, each of a sale of its own. */
 async function makeEvents(count: number): Promise<void> {

@@ -1,6 +1,8 @@
 /** Real stores with a feed of real events, workers that push, and endpoints of a shop. */
 
 import { ulid } from 'ulidx';
+import { onTestFinished } from 'vitest';
+import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import type { Endpoint, EndpointTerms } from '../../src/push/endpoints.sql.ts';
@@ -21,7 +23,7 @@ export interface PushWorld {
     name: string,
     options?: { respond?: Respond; terms?: Partial<EndpointTerms> },
   ): Promise<{ receiver: Receiver; endpoint: Endpoint; secret: string }>;
-  /** Has a worker push, until the test ends or the worker is stopped. */
+  /** Has a worker push, until the test ends or the worker is stopped. It probes where `probe` says so. */
   startWorker(options?: Partial<PusherDeps>): { stop: () => Promise<void> };
   /** Has a worker add so many deliveries of an endpoint, and send nothing. */
   feedOnly(name: string, deliveries: number): Promise<void>;
@@ -36,17 +38,22 @@ export interface PushWorld {
   countDeliveries(name: string): Promise<Record<string, number>>;
   /** Waits until nothing waits for the endpoint any more, neither as a row nor in the feed. */
   awaitCaughtUp(name: string): Promise<void>;
-  close(): Promise<void>;
+  /** The pause before the next probe of an endpoint that fails is over. */
+  probe(name: string): Promise<void>;
 }
 
+/** No probe comes by itself within a test. */
+const FIRST_PROBE_MS = 60_000;
+
+/** Belongs to the test that calls it, or before which it is called. */
 export async function openPushWorld(): Promise<PushWorld> {
   const stores = await openTestStores();
+  onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(
     buildSale({
       skus: [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 100_000, limitPerUser: null }],
     }),
   );
-  const closers: (() => Promise<void>)[] = [];
   const { endpoints, pool } = stores;
 
   async function cancel({ orderNo }: Order): Promise<void> {
@@ -58,7 +65,7 @@ export async function openPushWorld(): Promise<PushWorld> {
     saleId,
     async addEndpoint(name, { respond, terms } = {}) {
       const receiver = await openReceiver(respond);
-      closers.push(() => receiver.close());
+      onTestFinished(() => receiver.close());
       const secret = createSecret();
       const all = { url: receiver.url, types: null, saleId: null, description: '', ...terms };
       const put = await endpoints.put(name, all, secret, 'ada');
@@ -69,7 +76,8 @@ export async function openPushWorld(): Promise<PushWorld> {
       const stopping = new AbortController();
       const deps = {
         ...stores,
-        sender: { allowPrivate: true, timeoutMs: 10_000 },
+        sender: { allowPrivate: true, timeoutMs: 60_000 },
+        firstProbeMs: FIRST_PROBE_MS,
         log: silent,
         ...options,
       };
@@ -80,7 +88,7 @@ export async function openPushWorld(): Promise<PushWorld> {
         await ended;
         await pusher.drain();
       };
-      closers.unshift(stop);
+      onTestFinished(stop);
       return { stop };
     },
     async feedOnly(name, deliveries) {
@@ -124,9 +132,12 @@ export async function openPushWorld(): Promise<PushWorld> {
         return health?.waiting === 0 && health.behind === 0;
       });
     },
-    async close() {
-      for (const close of closers) await close();
-      await stores.close();
+    async probe(name) {
+      await modify(
+        pool,
+        'UPDATE push_endpoints SET probe_at = NOW(3) WHERE name = ? AND removed_at IS NULL',
+        [name],
+      );
     },
   };
   return world;

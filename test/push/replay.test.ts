@@ -1,6 +1,6 @@
 /** Events are delivered once more: one, those of an order, those of a time; and tests of an endpoint. */
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { startReplay } from '../../src/push/replayer.ts';
 import type { Stores } from '../../src/stores/open.ts';
@@ -17,7 +17,6 @@ beforeEach(async () => {
   world = await openPushWorld();
   replayer = replayerOf(world.stores);
 });
-afterEach(() => world.close());
 
 function replayerOf(stores: Stores) {
   return {

@@ -52,6 +52,8 @@ export async function openReceiver(respond: Respond = () => 204) {
     answerWith(next: Respond): void {
       answer = next;
     },
+    /** Breaks all connections. */
+    hangUp: (): void => server.closeAllConnections(),
     async close(): Promise<void> {
       server.closeAllConnections();
       server.close();
