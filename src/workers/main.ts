@@ -5,7 +5,8 @@ import { runProcess } from '../process.ts';
 import { openProvider } from '../providers/open.ts';
 import { createPaced } from '../providers/pacing.ts';
 import { openStores } from '../stores/open.ts';
-import { boundHeapGrowth, startWorker } from './service.ts';
+import { boundHeapGrowth } from './heap-growth.ts';
+import { startWorker } from './service.ts';
 
 boundHeapGrowth();
 await runProcess('worker', loadWorkerConfig, async (config, log) => {

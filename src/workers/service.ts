@@ -1,6 +1,5 @@
 /** Runs the relay and, as soon as Temporal is reached, the Temporal worker with the reconciliation. */
 
-import { setFlagsFromString } from 'node:v8';
 import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, makeTelemetryFilterString, NativeConnection, Runtime } from '@temporalio/worker';
@@ -36,18 +35,6 @@ import { runRedisWatch } from './redis-watch.ts';
 import { runRelay } from './relay.ts';
 import { createSaleKeeper } from './sale-keeper.ts';
 import { runBeats, type BeatDeps } from './vital-signs.ts';
-
-/**
- * In percent of what is in use. Where memory seems plenty, V8 lets a heap grow to four times that: 65 MB
- * became 260 MB while an outbox was drained.
- */
-const GROWTH_PERCENT = 50;
-
-/** For the threads of the process too, which run the workflows. */
-export function boundHeapGrowth(): void {
-  // NODE_OPTIONS refuses it, and who starts the process may forget it. A V8 that does not know it goes on.
-  setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
-}
 
 // An order engine that exists before Temporal is reached. Until then every call fails, so that the relay
 // stores orders ahead.
