@@ -196,7 +196,10 @@ test('entries that were left are handled before new ones', async () => {
   // A look at new entries ends when those that were left are due again.
   follower.restart();
 
-  for (let passes = 0; passes < 2; passes += 1) await pass();
+  await waitFor('all to be stored', async () => {
+    await pass();
+    return stored.length === 4;
+  });
 
   expect(new Set(stored.slice(0, 2))).toEqual(new Set(left.map(({ orderNo }) => orderNo)));
   expect(new Set(stored.slice(2))).toEqual(new Set(later.map(({ orderNo }) => orderNo)));
