@@ -15,11 +15,14 @@ import {
 import type { OrderState, OrderStatus } from '../../src/orders/order.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import type { Sale } from '../../src/sales/sale.ts';
+import { ageDeadline } from '../support/ageing.ts';
 import { readSale } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale, uniqueSaleId } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+
+const HOUR_S = 60 * 60;
 
 let checkout: Checkout;
 beforeAll(async () => {
@@ -73,6 +76,14 @@ const RECORD_REVERSAL = `INSERT INTO reversals (provider, provider_reversal_id, 
 const awaitListing = (what: string, { saleId, open }: Sold, running: boolean) =>
   waitFor(what, async () => (await readSale(checkout, saleId, [])).running.has(open) === running);
 
+/** Until then the ender takes an order that is overdue; from then on its workflow alone ends it. */
+const awaitStartNoted = (orderNo: string) =>
+  waitFor('the start to be noted', async () => {
+    const noted = 'SELECT 1 FROM orders WHERE order_no = ? AND workflow_started_at IS NOT NULL';
+    const [rows] = await checkout.stores.pool.query<RowDataPacket[]>(noted, [orderNo]);
+    return rows.length > 0;
+  });
+
 /** For each rule, a way to break what the rule checks. */
 const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
   'stock adds up': (sold) => checkout.stores.redis.hincrby(keysOf(sold).stock, 'lamp:available', 1),
@@ -85,15 +96,13 @@ const FAULTS: Record<string, (sold: Sold) => Promise<unknown>> = {
     await checkout.client.workflow.getHandle(sold.open).terminate('deliberate fault');
     await awaitListing('the end to be listed', sold, false);
   },
-  'orders end in time': ({ open }) =>
-    sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', open),
+  'orders end in time': async ({ open }) => {
+    await awaitStartNoted(open);
+    await ageDeadline(checkout.stores.pool, open, HOUR_S);
+  },
   // Another process would have it in its hands, and never comes back.
   'orders that never began end': async ({ open }) => {
-    await waitFor('the start to be noted', async () => {
-      const noted = 'SELECT 1 FROM orders WHERE order_no = ? AND workflow_started_at IS NOT NULL';
-      const [rows] = await checkout.stores.pool.query<RowDataPacket[]>(noted, [open]);
-      return rows.length > 0;
-    });
+    await awaitStartNoted(open);
     await sql(
       `UPDATE orders SET workflow_started_at = NULL, deadline = NOW(3) - INTERVAL 3 MINUTE,
          end_due_at = NOW(3) + INTERVAL 1 HOUR WHERE order_no = ?`,
@@ -177,7 +186,8 @@ test('an accepted order that no store knows is found', async () => {
 
 test('an order long past its deadline is no finding while it is shown to an operator', async () => {
   const sold = await sellTwo();
-  await sql('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 HOUR WHERE order_no = ?', sold.open);
+  await awaitStartNoted(sold.open);
+  await ageDeadline(checkout.stores.pool, sold.open, HOUR_S);
   await checkout.stores.orders.park(sold.open, 'Mark paid: out of order', 'Mark paid');
   expect((await audit(sold)).findings).toEqual([]);
 });

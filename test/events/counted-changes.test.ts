@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createDispatcher } from '../../src/events/feed.ts';
 import { createWorkerMetrics } from '../../src/metrics.ts';
+import { agePayment } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildPayment, pay, reverse, buildReversal } from '../support/payment-notices.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -71,10 +72,7 @@ test('an order takes from its acceptance until it is payable, and from its notic
   const accepted = buildOrder({ saleId, reservedAtMs: Date.now() - 40_000 });
   await stores.orders.storeOrder(accepted, 'due');
   await pay(stores, accepted);
-  await stores.pool.query(
-    'UPDATE payments SET received_at = received_at - INTERVAL 20 SECOND WHERE order_no = ?',
-    [accepted.orderNo],
-  );
+  await agePayment(stores.pool, accepted.orderNo, 20);
   await stores.orders.markPaid(accepted.orderNo);
 
   await pass();

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { inTransaction, modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay, sign } from '../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select, selectOne } from '../support/rows.ts';
@@ -49,13 +50,6 @@ const marksOf = ({ orderNo }: Pick<Order, 'orderNo'>) =>
     `SELECT workflow_started_at IS NOT NULL AS begun, engine_due_at IS NOT NULL AS due,
        end_begun_at IS NOT NULL AS ending, end_due_at IS NOT NULL AS left_to_do FROM orders WHERE order_no = ?`,
     [orderNo],
-  );
-
-const expire = (column: 'engine_due_at' | 'end_due_at' | 'end_begun_at', seconds = 1) =>
-  modify(
-    stores.pool,
-    `UPDATE orders SET ${column} = NOW(3) - INTERVAL ? SECOND WHERE ${column} IS NOT NULL`,
-    [seconds],
   );
 
 async function beginSession({ orderNo }: Order): Promise<string> {
@@ -110,7 +104,7 @@ test('an order that never began ends as by its workflow: the rows differ in ids 
     expect(await stores.orders.cancel(orderNo, 'payment_timeout', GENTLY)).toMatchObject({ kind: 'ended' });
   const without = await makeOrders('due');
   // The time is over in which the API signals the wish itself.
-  await expire('engine_due_at');
+  await ageClaim(stores.pool, 'start', 'all');
   const { ended, closing } = await endPage();
   expect(new Set(numbersOf(ended))).toEqual(new Set(numbersOf(without)));
   expect(closing).toEqual([]);
@@ -135,7 +129,7 @@ test('only what no workflow has begun ends: not what is begun, paid, claimed, en
   expect(await endPage()).toEqual({ taken: 0, ended: [], closing: [] });
 
   expect(await everything(stores.pool, saleId)).toEqual(before);
-  await expire('engine_due_at');
+  await ageClaim(stores.pool, 'start', 'all');
   expect(numbersOf((await endPage()).ended)).toEqual([claimed?.orderNo]);
   expect(await endPage()).toMatchObject({ taken: 0 });
   expect((await stateOf(begun))?.status).toBe('awaiting_payment');
@@ -236,8 +230,8 @@ test('a closing order is claimed once more when its claim has run out, and is ov
   await beginSession(order);
   await endPage();
   await stores.endings.takeClosing(10);
-  await expire('end_due_at');
-  await expire('end_begun_at', 61);
+  await ageClaim(stores.pool, 'end', 'all');
+  await ageClaim(stores.pool, 'closing', 'all', 61);
   expect(await stores.endings.takeClosing(10)).toEqual([{ orderNo: order.orderNo, isOverdue: true }]);
   expect(await stores.endings.endClosing(order.orderNo, { force: true })).toMatchObject({
     state: { status: 'cancelled' },
@@ -264,11 +258,11 @@ test('an ended order stays due until Redis has it, whoever dies', async () => {
   const [order] = await storeLate(await openSale());
   const { ended } = await endPage();
   expect(await stores.endings.takeEnded(10)).toEqual([]);
-  await expire('end_due_at');
+  await ageClaim(stores.pool, 'end', 'all');
   expect(await stores.endings.takeEnded(10)).toEqual(ended);
   expect(await stores.endings.takeEnded(10)).toEqual([]);
   await stores.endings.complete(numbersOf(ended));
-  await expire('end_due_at');
+  await ageClaim(stores.pool, 'end', 'all');
   expect(await stores.endings.takeEnded(10)).toEqual([]);
   expect(order && (await marksOf(order))).toEqual({ begun: 0, due: 0, ending: 1, left_to_do: 0 });
 });
@@ -300,7 +294,7 @@ test('an order whose start may have reached Temporal is due once more when it ha
   const saleId = await openSale();
   const [claimed] = await storeLate(saleId, 1, 'claimed');
   const [plain] = await storeLate(saleId, 1, 'due');
-  await expire('engine_due_at');
+  await ageClaim(stores.pool, 'start', 'all');
   await endPage();
 
   const due = await stores.orderClaims.take(10);
@@ -329,7 +323,7 @@ test('an order that ended while it was being started is due, to tell its workflo
   await stores.orders.storeOrder(order, 'due');
   const claimed = await stores.orderClaims.take(10, 10, order.reservedAtMs);
   // The process that starts it is frozen for longer than its claim lasts, and tells Temporal late.
-  await expire('engine_due_at');
+  await ageClaim(stores.pool, 'start', 'all');
   await stores.endings.endPage(order.reservedAtMs + WINDOW_MS, 10);
   const before = await stores.orderClaims.take(10);
   await stores.orderClaims.complete(before);

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { OpenOrder } from '../../src/orders/claims.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
+import { ageDeadline } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -28,8 +29,7 @@ async function storeWithDeadlines(...minutes: number[]): Promise<string[]> {
   const orderNos: string[] = [];
   for (const ahead of minutes) {
     const { orderNo } = await storeStarted();
-    const sql = 'UPDATE orders SET deadline = NOW(3) + INTERVAL ? MINUTE WHERE order_no = ?';
-    await stores.pool.query(sql, [ahead, orderNo]);
+    await ageDeadline(stores.pool, orderNo, -60 * ahead);
     orderNos.push(orderNo);
   }
   return orderNos;
@@ -60,7 +60,7 @@ test('of open orders those wait whose workflow has begun, and of which nothing i
   const { saleId } = await stores.openSale(buildSale());
   const [waiting, due, claimed] = await storeWithDeadlines(1, 2, 3);
   await dueAt(due ?? '', 'NOW(3)');
-  await dueAt(claimed ?? '', 'NOW(3) + INTERVAL 20 SECOND');
+  await dueAt(claimed ?? '', 'NOW(3) + INTERVAL 10 MINUTE');
   const backlog = buildOrder({ saleId });
   await stores.orders.storeOrder(backlog, 'due');
   const ended = await storeStarted();

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { type ParkedFacts, park, parkAnew, unpark } from '../../src/parked/parked.sql.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -147,10 +148,7 @@ describe('a retry', () => {
   test('of an order comes before new orders, and is logged with who and why', async () => {
     await storeOrder();
     const poison = await storeOrder();
-    await modify(
-      stores.pool,
-      `UPDATE orders SET engine_due_at = NOW(3) - INTERVAL 1 HOUR WHERE status = 'awaiting_payment'`,
-    );
+    await ageClaim(stores.pool, 'start', 'all', 60 * 60);
     await modify(stores.pool, 'UPDATE orders SET engine_due_at = NULL WHERE order_no = ?', [poison.orderNo]);
     await stores.orders.park(poison.orderNo, 'Mark paid: away', 'Mark paid');
 

@@ -3,10 +3,13 @@
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { mendOpenOrders } from '../../src/reconcile/lost-work.ts';
+import { ageDeadline } from '../support/ageing.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
+
+const DAY_S = 24 * 60 * 60;
 
 /** More than two pages. */
 const MANY = 1_001;
@@ -105,7 +108,7 @@ test('one run walks many pages, and asks only about those that the list of runni
 
 test('an order long past its deadline is asked about, whatever the list of running workflows has', async () => {
   const [lost] = await storeStarted(1);
-  await stores.pool.query('UPDATE orders SET deadline = deadline - INTERVAL 1 DAY');
+  await ageDeadline(stores.pool, 'all', DAY_S);
 
   expect(await openStep([lost], { listed: [lost] }).run()).toMatchObject({ repaired: 1, parked: 0 });
 });
@@ -116,7 +119,7 @@ test('what is due, claimed or not begun yet is left alone, and Temporal is not a
   await stores.orders.storeOrder(backlog, 'due');
   const sql = 'UPDATE orders SET engine_due_at = NOW(3) + INTERVAL ? SECOND WHERE order_no = ?';
   await stores.pool.query(sql, [-1, due?.orderNo]);
-  await stores.pool.query(sql, [20, claimed?.orderNo]);
+  await stores.pool.query(sql, [600, claimed?.orderNo]);
   const { run, asked } = openStep([due, claimed, backlog]);
 
   expect(await run()).toEqual({ looked: 3, repaired: 0, parked: 0 });
@@ -147,9 +150,7 @@ test('an order that ends while it is looked at is not due again', async () => {
 
 test('an order long past its deadline whose workflow runs is shown to an operator until it ends', async () => {
   const [stuck, young] = await storeStarted(2);
-  await stores.pool.query('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 DAY WHERE order_no = ?', [
-    stuck?.orderNo,
-  ]);
+  await ageDeadline(stores.pool, stuck?.orderNo ?? '', DAY_S);
   const { run } = openStep();
 
   expect(await run()).toEqual({ looked: 2, repaired: 0, parked: 1 });
@@ -164,9 +165,7 @@ test('an order long past its deadline whose workflow runs is shown to an operato
 async function storeOverdue(): Promise<string> {
   const [order] = await storeStarted(1);
   const orderNo = order?.orderNo ?? '';
-  await stores.pool.query('UPDATE orders SET deadline = NOW(3) - INTERVAL 1 DAY WHERE order_no = ?', [
-    orderNo,
-  ]);
+  await ageDeadline(stores.pool, orderNo, DAY_S);
   return orderNo;
 }
 

@@ -12,6 +12,7 @@ import { closeOverdue, createCloser, endUnbegun, finishMissed } from '../../src/
 import { noProvider } from '../activities/stage.ts';
 import { connect, pay as payAt, withWorld } from '../sandbox/sandbox-world.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { ageClaim, ageDeadline } from '../support/ageing.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { signer } from '../support/signer.ts';
@@ -45,17 +46,7 @@ async function sellOne() {
 }
 
 /** As if the time to pay were over. */
-const passDeadlines = () =>
-  modify(
-    stores.pool,
-    `UPDATE orders SET deadline = NOW(3) - INTERVAL 1 SECOND WHERE status = 'awaiting_payment'`,
-  );
-const runOut = (column: 'end_due_at' | 'end_begun_at', seconds = 1) =>
-  modify(
-    stores.pool,
-    `UPDATE orders SET ${column} = NOW(3) - INTERVAL ? SECOND WHERE ${column} IS NOT NULL`,
-    [seconds],
-  );
+const passDeadlines = () => ageDeadline(stores.pool, 'all');
 
 const ender =
   (parts: Partial<Stores> = {}) =>
@@ -63,7 +54,7 @@ const ender =
     endUnbegun({ ...stores, log: silent, ...parts });
 /** Another process, when the claims of one that died have run out. */
 async function repeatEnded(): Promise<void> {
-  await runOut('end_due_at');
+  await ageClaim(stores.pool, 'end', 'all');
   await finishMissed({ ...stores, log: silent });
 }
 const closer = (provider: PaymentProvider, parts: Partial<ActivityDeps> = {}) =>
@@ -101,7 +92,7 @@ test('what no workflow has begun ends at its deadline in both stores, and poller
 
   for (const order of orders) expect(await statesOf(order)).toEqual({ stored: CANCELLED, shown: CANCELLED });
   await expectStock(stores, saleId, FREE);
-  await runOut('end_due_at');
+  await ageClaim(stores.pool, 'end', 'all');
   expect(await stores.endings.takeEnded(10)).toEqual([]);
 });
 
@@ -182,9 +173,7 @@ test("a process that was frozen before it told Redis gives nothing back twice, a
   if (!ended || !again || !open) throw new Error('three orders');
   await stores.redis.del(saleKeys({ saleId, shard: 0 }).outbox);
   await passDeadlines();
-  await modify(stores.pool, 'UPDATE orders SET deadline = NOW(3) + INTERVAL 1 HOUR WHERE order_no = ?', [
-    open.orderNo,
-  ]);
+  await ageDeadline(stores.pool, open.orderNo, -60 * 60);
   // Another process tells Redis meanwhile, and then the data are made again.
   let isFrozen = true;
   const release: Stores['reservations']['release'] = async (orderNo) => {
@@ -245,7 +234,7 @@ test('a page that was paid in the last moment makes a paid order', () =>
     // From here on it is the workflow's.
     await modify(stores.pool, 'UPDATE orders SET engine_due_at = NOW(3) WHERE order_no = ?', [order.orderNo]);
     expect(await stores.orderClaims.take(10)).toMatchObject([{ order: { orderNo: order.orderNo } }]);
-    await runOut('end_due_at');
+    await ageClaim(stores.pool, 'end', 'all');
     expect(await closer(provider)()).toBeGreaterThan(0);
   }));
 
@@ -262,8 +251,8 @@ test('while the provider is away an open page keeps its order for a minute, and 
     for (const order of orders) expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');
     expect(await pass()).toBeGreaterThan(0);
 
-    await runOut('end_due_at');
-    await runOut('end_begun_at', 61);
+    await ageClaim(stores.pool, 'end', 'all');
+    await ageClaim(stores.pool, 'closing', 'all', 61);
     await pass();
     for (const order of orders) {
       expect(await statesOf(order)).toEqual({ stored: CANCELLED, shown: CANCELLED });
@@ -288,12 +277,12 @@ test('a provider that is away is asked about one order at a time until it is bac
     const pass = closer({ ...provider, voidSession });
 
     await pass();
-    await runOut('end_due_at');
+    await ageClaim(stores.pool, 'end', 'all');
     await pass();
     expect(calls).toBe(3 + 1);
     isAway = false;
     for (let i = 0; i < 2; i += 1) {
-      await runOut('end_due_at');
+      await ageClaim(stores.pool, 'end', 'all');
       await pass();
     }
 
@@ -311,14 +300,14 @@ test('an order whose turn at the provider does not come ends within a minute and
     await passDeadlines();
     await ender()();
     const pass = () => closeOverdue({ ...stores, provider: noProvider, log: silent });
-    await runOut('end_begun_at', 89);
-    await runOut('end_due_at', 89);
+    await ageClaim(stores.pool, 'closing', 'all', 89);
+    await ageClaim(stores.pool, 'end', 'all', 89);
 
     expect(await pass()).toBeGreaterThan(0);
     expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');
 
-    await runOut('end_begun_at', 91);
-    await runOut('end_due_at', 91);
+    await ageClaim(stores.pool, 'closing', 'all', 91);
+    await ageClaim(stores.pool, 'end', 'all', 91);
     expect(await pass()).toBe(0);
     expect(await statesOf(order)).toEqual({ stored: CANCELLED, shown: CANCELLED });
     expect(await sessionsOf(order)).toEqual(['open']);
@@ -340,12 +329,12 @@ test('a process that is to stop calls the provider for no further order, and ano
     const parts = { ...stores, provider: { ...provider, voidSession }, log: silent };
 
     // It would end untried in a process that goes on, had its provider been away.
-    await runOut('end_begun_at', 61);
+    await ageClaim(stores.pool, 'closing', 'all', 61);
     await createCloser(parts, AbortSignal.abort())();
     expect(calls).toBe(0);
     expect((await statesOf(order)).stored?.status).toBe('awaiting_payment');
 
-    await runOut('end_due_at');
+    await ageClaim(stores.pool, 'end', 'all');
     await createCloser(parts)();
     expect((await statesOf(order)).stored).toEqual(CANCELLED);
   }));
@@ -364,7 +353,7 @@ test('a provider that asks for a pause is not taken for one that is away', () =>
     };
     const pass = closer({ ...provider, voidSession });
     await pass();
-    await runOut('end_due_at');
+    await ageClaim(stores.pool, 'end', 'all');
     await pass();
     for (const order of orders) expect((await statesOf(order)).stored).toEqual(CANCELLED);
   }));
