@@ -1,6 +1,6 @@
 /** Liveness, readiness, unexpected failures, and the demo that is there only when it is configured. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
@@ -25,17 +25,16 @@ test('a process with its stores is alive and ready', async () => {
 test('without MySQL it is ready all the same, and says so: selling needs Redis alone', async () => {
   const { pool, ...parts } = await openMysqlAway();
   const app = await api.withParts({ pool, ...parts });
-  try {
-    expect(await send(`${app.url}/readyz`, 'GET')).toMatchObject({
-      status: 200,
-      body: { status: 'ready', redis: 'up', mysql: 'down' },
-    });
-    const { saleId } = await api.stores.openSale(buildSale());
-    await (await app.shopper()).buy(saleId);
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await pool.end();
-  }
+  });
+  expect(await send(`${app.url}/readyz`, 'GET')).toMatchObject({
+    status: 200,
+    body: { status: 'ready', redis: 'up', mysql: 'down' },
+  });
+  const { saleId } = await api.stores.openSale(buildSale());
+  await (await app.shopper()).buy(saleId);
 });
 
 test('however many ask at once whether a process is ready, its stores are asked five times a second at most', async () => {
@@ -56,12 +55,9 @@ test('however many ask at once whether a process is ready, its stores are asked 
 
 test('a process that is stopping gets no new requests', async () => {
   const app = await api.withParts({ isStopping: () => true });
-  try {
-    expect((await send(`${app.url}/readyz`, 'GET')).status).toBe(503);
-    expect((await send(`${app.url}/healthz`, 'GET')).status).toBe(200);
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  expect((await send(`${app.url}/readyz`, 'GET')).status).toBe(503);
+  expect((await send(`${app.url}/healthz`, 'GET')).status).toBe(200);
 });
 
 test('an unexpected failure answers 500 and shows nothing of its cause', async () => {
@@ -69,12 +65,9 @@ test('an unexpected failure answers 500 and shows nothing of its cause', async (
     throw new TypeError('no mysql at 127.0.0.1');
   };
   const app = await api.withParts({ provider: { ...api.provider, verifyNotice } });
-  try {
-    const reply = await send(`${app.url}/v1/webhooks/payments`, 'POST', { body: {} });
-    expect(refusalOf(reply)).toBe('500 internal_error');
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const reply = await send(`${app.url}/v1/webhooks/payments`, 'POST', { body: {} });
+  expect(refusalOf(reply)).toBe('500 internal_error');
 });
 
 test('without the demo there is no page and no token', async () => {
@@ -85,22 +78,19 @@ test('without the demo there is no page and no token', async () => {
 test('the demo serves its page, and a token that buys', async () => {
   const { saleId } = await api.stores.openSale(buildSale());
   const app = await api.withParts({ demo: buildDemo(saleId) });
-  try {
-    const page = await send(`${app.url}/`, 'GET');
-    expect(page.status).toBe(200);
-    expect(page.headers.get('content-type')).toContain('text/html');
-    const reply = await send(`${app.url}/demo/token`, 'POST');
-    const demo = z
-      .strictObject({ token: z.string(), userId: z.string(), saleId: z.string(), temporalUiUrl: z.null() })
-      .parse(reply.body);
-    expect(demo.saleId).toBe(saleId);
-    const order = await send(`${app.url}/v1/orders`, 'POST', {
-      headers: { authorization: `Bearer ${demo.token}`, 'idempotency-key': 'k' },
-      body: { saleId, items: [{ sku: 'lamp', quantity: 1 }] },
-    });
-    expect(order.status).toBe(202);
-    expect(acceptedOf(order).saleId).toBe(saleId);
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const page = await send(`${app.url}/`, 'GET');
+  expect(page.status).toBe(200);
+  expect(page.headers.get('content-type')).toContain('text/html');
+  const reply = await send(`${app.url}/demo/token`, 'POST');
+  const demo = z
+    .strictObject({ token: z.string(), userId: z.string(), saleId: z.string(), temporalUiUrl: z.null() })
+    .parse(reply.body);
+  expect(demo.saleId).toBe(saleId);
+  const order = await send(`${app.url}/v1/orders`, 'POST', {
+    headers: { authorization: `Bearer ${demo.token}`, 'idempotency-key': 'k' },
+    body: { saleId, items: [{ sku: 'lamp', quantity: 1 }] },
+  });
+  expect(order.status).toBe(202);
+  expect(acceptedOf(order).saleId).toBe(saleId);
 });

@@ -1,7 +1,7 @@
 /** Orders that MySQL refuses to store, alone and among others of their batch. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { formatOrderNo } from '../../src/orders/order.ts';
@@ -153,24 +153,18 @@ test('a refused order leaves no trace', async () => {
 test('a store that is away is an error and never a refusal', async () => {
   // Nothing listens on port 1.
   const away = createMysqlPool('mysql://root@127.0.0.1:1/holdfast');
-  try {
-    const orders = Array.from({ length: 3 }, () => buildOrder());
-    await expect(mysqlStores(away).orders.storeOrders(orders, 'due')).rejects.toMatchObject({
-      code: 'STORE_UNAVAILABLE',
-      cause: { code: 'ECONNREFUSED' },
-    });
-  } finally {
-    await away.end();
-  }
+  onTestFinished(() => away.end());
+  const orders = Array.from({ length: 3 }, () => buildOrder());
+  await expect(mysqlStores(away).orders.storeOrders(orders, 'due')).rejects.toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+    cause: { code: 'ECONNREFUSED' },
+  });
 });
 
 test('a store that forgot its tables is an error and never a refusal', async () => {
   const url = new URL(stores.config.MYSQL_URL);
   url.pathname = '/information_schema';
   const wrong = createMysqlPool(url.href);
-  try {
-    await expect(mysqlStores(wrong).orders.storeOrders([buildOrder()], 'due')).rejects.toThrow();
-  } finally {
-    await wrong.end();
-  }
+  onTestFinished(() => wrong.end());
+  await expect(mysqlStores(wrong).orders.storeOrders([buildOrder()], 'due')).rejects.toThrow();
 });

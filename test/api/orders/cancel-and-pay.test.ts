@@ -1,6 +1,6 @@
 /** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { StoredOrder } from '../../../src/orders/rows.sql.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
@@ -57,14 +57,11 @@ test('a wish to cancel is projected before it is answered, so that no later answ
     drain: async () => {},
   };
   const app = await api.withParts({ notifier: silentNotifier });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    const reply = await buyer.cancel(orderNo);
-    expect(await buyer.readOrder(orderNo)).toEqual(orderOf(reply));
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  const reply = await buyer.cancel(orderNo);
+  expect(await buyer.readOrder(orderNo)).toEqual(orderOf(reply));
 });
 
 test('cancelling twice records one wish', async () => {
@@ -86,17 +83,14 @@ test('of ten wishes to cancel the first alone is signalled', async () => {
     drain: async () => {},
   };
   const app = await api.withParts({ notifier });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
 
-    const wishes = await Promise.all(Array.from({ length: 10 }, () => buyer.cancel(orderNo)));
+  const wishes = await Promise.all(Array.from({ length: 10 }, () => buyer.cancel(orderNo)));
 
-    expect(wishes.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 202));
-    expect(signalled).toEqual([orderNo]);
-  } finally {
-    await app.close();
-  }
+  expect(wishes.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 202));
+  expect(signalled).toEqual([orderNo]);
 });
 
 test('an order is closing from the wish to cancel until its end, and not before or after', async () => {
@@ -116,18 +110,17 @@ test('an order is closing from the wish to cancel until its end, and not before 
 test('while MySQL is away a wish to cancel is not taken', async () => {
   const { pool, ...parts } = await openMysqlAway();
   const app = await api.withParts({ pool, ...parts });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    const reply = await buyer.cancel(orderNo);
-    expect(refusalOf(reply)).toBe('503 cancel_unavailable');
-    expect(reply.headers.get('retry-after')).toBe('1');
-    expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', reason: null });
-    expect(refusalOf(await buyer.pay(orderNo))).toBe('503 payment_unavailable');
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await pool.end();
-  }
+  });
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  const reply = await buyer.cancel(orderNo);
+  expect(refusalOf(reply)).toBe('503 cancel_unavailable');
+  expect(reply.headers.get('retry-after')).toBe('1');
+  expect(await buyer.readOrder(orderNo)).toMatchObject({ status: 'queued', reason: null });
+  expect(refusalOf(await buyer.pay(orderNo))).toBe('503 payment_unavailable');
 });
 
 test('an order that is not stored yet cannot be paid yet', async () => {
@@ -187,17 +180,14 @@ test('an order past its deadline opens no payment page', async () => {
 test('while the provider is away no payment can be started, and the next try opens one session', async () => {
   const away = { ...api.provider, openSession: () => Promise.reject(new Error('connect ECONNREFUSED')) };
   const app = await api.withParts({ provider: away });
-  try {
-    const orderNo = await shopper.buy(saleId);
-    await api.store(orderNo);
-    const asked = await (await app.shopper(shopper.userId)).pay(orderNo);
-    expect(refusalOf(asked)).toBe('503 payment_unavailable');
+  onTestFinished(() => app.close());
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  const asked = await (await app.shopper(shopper.userId)).pay(orderNo);
+  expect(refusalOf(asked)).toBe('503 payment_unavailable');
 
-    expect((await shopper.pay(orderNo)).status).toBe(201);
-    expect(await api.countRows('payment_sessions', orderNo)).toBe(1);
-  } finally {
-    await app.close();
-  }
+  expect((await shopper.pay(orderNo)).status).toBe(201);
+  expect(await api.countRows('payment_sessions', orderNo)).toBe(1);
 });
 
 /** Stored, and paid; then its money goes the way that a bank or an operator decides. */
@@ -238,13 +228,10 @@ test('the order is signed into its payment session with what restores it', async
     return { kind: 'not-stored' };
   };
   const app = await api.withParts({ paymentSessions: { ...api.stores.paymentSessions, begin } });
-  try {
-    const orderNo = await shopper.buy(saleId);
-    await api.store(orderNo);
-    await (await app.shopper(shopper.userId)).pay(orderNo);
-    const order = await signer.verify(String(signed[0]));
-    expect(order).toMatchObject({ orderNo, userId: shopper.userId, total: 4_900, currency: 'EUR' });
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const orderNo = await shopper.buy(saleId);
+  await api.store(orderNo);
+  await (await app.shopper(shopper.userId)).pay(orderNo);
+  const order = await signer.verify(String(signed[0]));
+  expect(order).toMatchObject({ orderNo, userId: shopper.userId, total: 4_900, currency: 'EUR' });
 });

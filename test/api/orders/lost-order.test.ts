@@ -1,6 +1,6 @@
 /** The answers to a shopper while Redis has lost a sale, and about an order that was lost with it. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/orders/order.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
@@ -104,12 +104,11 @@ test('while Temporal cannot be asked an order is not said to be lost', async () 
   await rebuild(saleId);
   const away = await openEngineAway();
   const app = await api.withParts({ engine: away.engine });
-  try {
-    expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await away.close();
-  }
+  });
+  expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
 });
 
 test('an order whose workflow knows it is not said to be lost', async () => {
@@ -118,11 +117,8 @@ test('an order whose workflow knows it is not said to be lost', async () => {
   const queued = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
   const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(queued) };
   const app = await api.withParts({ engine });
-  try {
-    expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
 });
 
 test('an order whose payment came although MySQL has lost it too is not said to be lost', async () => {
@@ -216,17 +212,16 @@ test('while Temporal cannot be asked, however many ask is one line in the log, w
   const { log, lines } = openTestLog();
   const away = await openEngineAway();
   const app = await api.withParts({ engine: away.engine, log });
-  try {
-    const caller = await app.shopper(shopper.userId);
-    // At once: those of the next ten seconds are a second line.
-    for (const reply of await Promise.all([1, 2, 3].map(() => caller.getOrder(orderNo))))
-      expect(refusalOf(reply)).toBe('503 status_unavailable');
-    expect(lines()).toHaveLength(1);
-    expect(JSON.stringify(lines())).not.toContain('    at ');
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await away.close();
-  }
+  });
+  const caller = await app.shopper(shopper.userId);
+  // At once: those of the next ten seconds are a second line.
+  for (const reply of await Promise.all([1, 2, 3].map(() => caller.getOrder(orderNo))))
+    expect(refusalOf(reply)).toBe('503 status_unavailable');
+  expect(lines()).toHaveLength(1);
+  expect(JSON.stringify(lines())).not.toContain('    at ');
 });
 
 test('while as many queries of Temporal are under way as may be, the next is not made', async () => {
@@ -245,20 +240,19 @@ test('while as many queries of Temporal are under way as may be, the next is not
     },
   };
   const app = await api.withParts({ engine });
-  try {
-    const caller = await app.shopper();
-    const waiting = Array.from({ length: 16 }, () => caller.getOrder(orderNo));
-    await waitFor('the queries', () => asked === 16);
-
-    expect(refusalOf(await caller.getOrder(orderNo))).toBe('503 status_unavailable');
-    const open = await caller.buy((await api.stores.openSale(buildSale())).saleId);
-    expect(orderOf(await caller.getOrder(`${open}?source=workflow`))).toMatchObject({ source: 'projection' });
-    expect((await scrapeCounter(app.url, 'holdfast_shed_total'))['queries']).toBe(2);
-    expect(asked).toBe(16);
-    letGo();
-    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(waiting.map(() => 200));
-  } finally {
+  onTestFinished(async () => {
     letGo();
     await app.close();
-  }
+  });
+  const caller = await app.shopper();
+  const waiting = Array.from({ length: 16 }, () => caller.getOrder(orderNo));
+  await waitFor('the queries', () => asked === 16);
+
+  expect(refusalOf(await caller.getOrder(orderNo))).toBe('503 status_unavailable');
+  const open = await caller.buy((await api.stores.openSale(buildSale())).saleId);
+  expect(orderOf(await caller.getOrder(`${open}?source=workflow`))).toMatchObject({ source: 'projection' });
+  expect((await scrapeCounter(app.url, 'holdfast_shed_total'))['queries']).toBe(2);
+  expect(asked).toBe(16);
+  letGo();
+  expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(waiting.map(() => 200));
 });

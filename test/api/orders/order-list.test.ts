@@ -1,7 +1,7 @@
 /** A shopper's own orders of a day or a sale: pages, the newest of what is known, and hostile requests. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { ordersReply } from '../../../src/api/calls/my-orders.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
@@ -124,16 +124,13 @@ describe('what an order shows', () => {
     const { reservations } = api.stores;
     const away = () => Promise.reject(new Error('Command timed out'));
     const cut = await api.withParts({ reservations: { ...reservations, lookUp: away } });
-    try {
-      const cutOff = await cut.shopper(shopper.userId);
-      const seen = await list(cutOff, day);
-      expect(seen.orders).toMatchObject([{ orderNo, version: 1 }]);
-      expect(seen.complete).toBe(true);
-      await reservations.project(orderNo, { status: 'paid', version: 7, payment: 'applied', reason: null });
-      expect((await list(shopper, day)).orders).toMatchObject([{ orderNo, version: 7 }]);
-    } finally {
-      await cut.close();
-    }
+    onTestFinished(() => cut.close());
+    const cutOff = await cut.shopper(shopper.userId);
+    const seen = await list(cutOff, day);
+    expect(seen.orders).toMatchObject([{ orderNo, version: 1 }]);
+    expect(seen.complete).toBe(true);
+    await reservations.project(orderNo, { status: 'paid', version: 7, payment: 'applied', reason: null });
+    expect((await list(shopper, day)).orders).toMatchObject([{ orderNo, version: 7 }]);
   });
 });
 
@@ -214,16 +211,15 @@ describe('a sale', () => {
     const cut = await api.withParts({
       reservations: { ...reservations, lookUp: away, readOpenOrders: away },
     });
-    try {
-      const cutOff = await cut.shopper(shopper.userId);
-      for (const query of [`saleId=${sale.saleId}`, day]) {
-        const { orders, complete } = await list(cutOff, query);
-        expect(orders.map(({ orderNo }) => orderNo)).toEqual([stored]);
-        expect(complete).toBe(false);
-      }
-    } finally {
+    onTestFinished(async () => {
       await cut.close();
       await api.stores.pool.query('DELETE FROM projection_doubts');
+    });
+    const cutOff = await cut.shopper(shopper.userId);
+    for (const query of [`saleId=${sale.saleId}`, day]) {
+      const { orders, complete } = await list(cutOff, query);
+      expect(orders.map(({ orderNo }) => orderNo)).toEqual([stored]);
+      expect(complete).toBe(false);
     }
   });
 
@@ -293,14 +289,13 @@ describe('a sale', () => {
 test('while MySQL is away the list is refused with when to ask again', async () => {
   const { pool, ...parts } = await openMysqlAway();
   const app = await api.withParts({ pool, ...parts });
-  try {
-    const reply = await (await app.shopper()).call('GET', '/v1/orders?date=2026-11-21');
-    expect(refusalOf(reply)).toBe('503 status_unavailable');
-    expect(reply.headers.get('retry-after')).toBe('1');
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await pool.end();
-  }
+  });
+  const reply = await (await app.shopper()).call('GET', '/v1/orders?date=2026-11-21');
+  expect(refusalOf(reply)).toBe('503 status_unavailable');
+  expect(reply.headers.get('retry-after')).toBe('1');
 });
 
 const someOrderNo = `demo-0-1-${ulid()}`;

@@ -1,7 +1,7 @@
 /** Placing an order: the accepted one, its repeats, and every request that is not as it must be. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -118,14 +118,11 @@ test.each([
   [`fe80::1%${'z'.repeat(40)}`, ''],
 ])('behind a trusted proxy the address is the one it names, if it is one (%.20s)', async (named, kept) => {
   const app = await api.withParts({ trustedProxyHops: 1 });
-  try {
-    const buyer = await app.shopper();
-    const reply = await buyer.placeOrder(mugs(), { 'x-forwarded-for': named });
-    const reserved = await api.stores.reservations.readOrder(orderOf(reply).orderNo);
-    expect(reserved?.order.ip).toBe(kept);
-  } finally {
-    await app.close();
-  }
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  const reply = await buyer.placeOrder(mugs(), { 'x-forwarded-for': named });
+  const reserved = await api.stores.reservations.readOrder(orderOf(reply).orderNo);
+  expect(reserved?.order.ip).toBe(kept);
 });
 
 test.each([

@@ -2,7 +2,7 @@
  * Reading an order from the projection, MySQL or the workflow, without ever going back to an older version.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openEngineAway } from '../../support/workflows/engines.ts';
@@ -94,18 +94,17 @@ test('an order that neither store has is not found', async () => {
 test('while MySQL is away, orders are still read from the projection', async () => {
   const { pool, ...parts } = await openMysqlAway();
   const app = await api.withParts({ pool, ...parts });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    expect((await buyer.getOrder(orderNo)).status).toBe(200);
-    await api.forget(orderNo);
-    const reply = await buyer.getOrder(orderNo);
-    expect(refusalOf(reply)).toBe('503 status_unavailable');
-    expect(reply.headers.get('retry-after')).toBe('1');
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await pool.end();
-  }
+  });
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  expect((await buyer.getOrder(orderNo)).status).toBe(200);
+  await api.forget(orderNo);
+  const reply = await buyer.getOrder(orderNo);
+  expect(refusalOf(reply)).toBe('503 status_unavailable');
+  expect(reply.headers.get('retry-after')).toBe('1');
 });
 
 test('the workflow is asked, and MySQL answers when no worker does', async () => {
@@ -151,71 +150,63 @@ test('an order whose workflow has not begun is answered from the projection', as
 test('while Temporal is away, asking the workflow answers what MySQL says', async () => {
   const away = await openEngineAway();
   const app = await api.withParts({ engine: away.engine });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    await api.store(orderNo);
-
-    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
-
-    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await away.close();
-  }
+  });
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  await api.store(orderNo);
+
+  const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
 });
 
 test('a workflow that answers is named as the source, and only where it was asked', async () => {
   const ahead = { status: 'awaiting_payment', version: 3, payment: 'received', reason: null } as const;
   const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(ahead) };
   const app = await api.withParts({ engine });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    await api.store(orderNo);
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  await api.store(orderNo);
 
-    const asked = await buyer.getOrder(`${orderNo}?source=workflow`);
+  const asked = await buyer.getOrder(`${orderNo}?source=workflow`);
 
-    expect(orderOf(asked)).toMatchObject({ ...ahead, source: 'workflow' });
-    expect(orderOf(await buyer.getOrder(orderNo))).not.toHaveProperty('source');
-  } finally {
-    await app.close();
-  }
+  expect(orderOf(asked)).toMatchObject({ ...ahead, source: 'workflow' });
+  expect(orderOf(await buyer.getOrder(orderNo))).not.toHaveProperty('source');
 });
 
 test('while Temporal and MySQL are away, asking the workflow answers the projection and says so', async () => {
   const away = await openEngineAway();
   const { pool, ...parts } = await openMysqlAway();
   const app = await api.withParts({ pool, ...parts, engine: away.engine });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-
-    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
-
-    expect(orderOf(reply)).toMatchObject({ status: 'queued', source: 'projection' });
-  } finally {
+  onTestFinished(async () => {
     await app.close();
     await away.close();
     await pool.end();
-  }
+  });
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+
+  const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+  expect(orderOf(reply)).toMatchObject({ status: 'queued', source: 'projection' });
 });
 
 test('a workflow that is behind what is committed turns no status back', async () => {
   const behind = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
   const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(behind) };
   const app = await api.withParts({ engine });
-  try {
-    const buyer = await app.shopper();
-    const orderNo = await buyer.buy(saleId);
-    await api.store(orderNo);
+  onTestFinished(() => app.close());
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  await api.store(orderNo);
 
-    const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+  const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
 
-    expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
-  } finally {
-    await app.close();
-  }
+  expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
 });
 
 test('an unknown source is refused', async () => {
