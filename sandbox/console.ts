@@ -151,6 +151,10 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
         deployment: deployment ?? null,
       } satisfies z.input<typeof strayPaymentRequestSchema>),
 
+    /** The money of a payment that is late is taken now. */
+    takeLatePayment: (providerSessionId: string): Promise<BookedPayment> =>
+      call(bookedPaymentSchema, 'POST', `v1/test/payment_sessions/${segment(providerSessionId)}/take`),
+
     /** A refund by provider staff, made at once. Without an amount (minor units): all that is left. */
     refund: (paymentId: string, amount?: number): Promise<ReversalReply> =>
       call(reversalReplySchema, 'POST', `v1/test/payments/${segment(paymentId)}/refund`, amountOf(amount)),

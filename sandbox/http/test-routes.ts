@@ -27,6 +27,13 @@ export function addTestRoutes(
     ctx.body = toPaymentReply(outcome.payment, book);
   });
 
+  // A late payment is taken before its time.
+  router.post('/v1/test/payment_sessions/:id/take', keyed, (ctx) => {
+    const session = orNotFound(book.findSession(ctx.params.id ?? ''));
+    book.keepPromise(session.id);
+    ctx.body = toPaymentReply(orNotFound(book.findPayment(session.paymentId ?? '')), book);
+  });
+
   router.post('/v1/test/events/:eventId/redeliver', keyed, (ctx) => {
     const event = orNotFound(book.findEvent(ctx.params.eventId ?? ''));
     redeliver(event.id);

@@ -1,16 +1,17 @@
 /** Extended deadlines through the whole service: the workflow waits on, also one that begins again. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { modify } from '../../src/mysql/connection.ts';
+import { endWindow } from '../support/ageing.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
-import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
-import { awaitStart } from '../support/workflows/start.ts';
+import { awaitStart, describeIfStarted } from '../support/workflows/start.ts';
 
-const WINDOW_MS = 9_000;
+const HOUR_MS = 60 * 60_000;
 const OLGA = { actor: 'olga', reason: null };
 
 let checkout: Checkout;
@@ -23,7 +24,7 @@ afterAll(async () => {
 });
 
 async function place() {
-  const { saleId } = await checkout.stores.openSale(buildSale({ paymentWindowMs: WINDOW_MS }));
+  const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
@@ -31,15 +32,43 @@ async function place() {
   return { saleId, shopper, orderNo };
 }
 
-async function countTimers(orderNo: string): Promise<number> {
+/** Of a time or a duration, as Temporal writes both. */
+const msOf = (
+  at: { seconds?: { toNumber(): number } | null; nanos?: number | null } | null | undefined,
+): number => (at?.seconds?.toNumber() ?? 0) * 1_000 + (at?.nanos ?? 0) / 1e6;
+
+/** When the timers of the order's workflow end that it has begun so far (Unix ms). */
+async function timersEndAtMs(orderNo: string): Promise<number[]> {
   const { events } = await checkout.client.workflow.getHandle(orderNo).fetchHistory();
-  return events?.filter(({ timerStartedEventAttributes }) => timerStartedEventAttributes).length ?? 0;
+  return (events ?? []).flatMap(({ eventTime, timerStartedEventAttributes: timer }) =>
+    timer ? [msOf(eventTime) + msOf(timer.startToFireTimeout)] : [],
+  );
 }
 
-test('an order is paid after the end of its first window, for its workflow has found the later deadline', async () => {
+/** @returns when it ends (Unix ms) */
+async function awaitTimer(orderNo: string, count: number): Promise<number> {
+  const timers = await waitFor(`timer ${count} of the workflow`, async () => {
+    const ends = await timersEndAtMs(orderNo);
+    return ends.length === count && ends;
+  });
+  return timers.at(-1) ?? 0;
+}
+
+/** The window with which the order began is over; an extension stays. */
+const passFirstDeadline = (orderNo: string) =>
+  modify(
+    checkout.stores.pool,
+    'UPDATE orders SET reserved_at = reserved_at - INTERVAL 31 MINUTE WHERE order_no = ?',
+    [orderNo],
+  );
+
+test('an order whose deadline was extended is paid after its first window, for its workflow waits on', async () => {
   const { saleId, shopper, orderNo } = await place();
-  await checkout.stores.deadlines.extend(orderNo, Date.now() + 60_000, OLGA);
-  await waitFor('the workflow to wait on', async () => (await countTimers(orderNo)) === 2);
+  const untilMs = Date.now() + HOUR_MS;
+  await checkout.stores.deadlines.extend(orderNo, untilMs, OLGA);
+  await passFirstDeadline(orderNo);
+  await endWindow(checkout.client, orderNo);
+  expect(await awaitTimer(orderNo, 2)).toBeGreaterThanOrEqual(untilMs);
 
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
   expect(await shopper.awaitStatus(orderNo, 'paid')).toMatchObject({ version: 4 });
@@ -48,16 +77,26 @@ test('an order is paid after the end of its first window, for its workflow has f
 
 test('an order whose workflow is terminated after an extension ends at the later deadline, and not before', async () => {
   const { saleId, shopper, orderNo } = await place();
-  const untilMs = Date.now() + 2 * WINDOW_MS;
-  await checkout.stores.deadlines.extend(orderNo, untilMs, OLGA);
-  await checkout.client.workflow.getHandle(orderNo).terminate('by hand');
+  const { client, stores } = checkout;
+  const untilMs = Date.now() + HOUR_MS;
+  await stores.deadlines.extend(orderNo, untilMs, OLGA);
+  const { runId } = await client.workflow.getHandle(orderNo).describe();
+  await client.workflow.getHandle(orderNo).terminate('by hand');
+  await waitFor('its workflow to begin again', async () => {
+    const begun = await describeIfStarted(client, orderNo);
+    return begun !== undefined && begun.runId !== runId;
+  });
 
-  expect(await shopper.awaitStatus(orderNo, 'cancelled')).toMatchObject({ reason: 'payment_timeout' });
-  const { at } = await selectOne(
-    checkout.stores.pool,
-    `SELECT occurred_at AS at FROM order_events WHERE order_no = ? AND status = 'cancelled'`,
+  expect(await awaitTimer(orderNo, 1)).toBeGreaterThanOrEqual(untilMs);
+  await endWindow(client, orderNo);
+  expect(await awaitTimer(orderNo, 2)).toBeGreaterThanOrEqual(untilMs);
+  await modify(
+    stores.pool,
+    'UPDATE orders SET extended_until = NOW(3) - INTERVAL 1 SECOND WHERE order_no = ?',
     [orderNo],
   );
-  expect(Number(at)).toBeGreaterThanOrEqual(untilMs);
-  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
+  await endWindow(client, orderNo);
+
+  expect(await shopper.awaitStatus(orderNo, 'cancelled')).toMatchObject({ reason: 'payment_timeout' });
+  await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
 });

@@ -7,7 +7,8 @@ import { ulid } from 'ulidx';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { SandboxConsole } from '../../sandbox/console.ts';
-import { modify, selectRows } from '../../src/mysql/connection.ts';
+import { selectRows } from '../../src/mysql/connection.ts';
+import { agePayment, endWindow } from '../support/ageing.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -17,11 +18,7 @@ import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
 
 const LAMP_PRICE = 4_900;
-/** Within it an order is stored and paid, also on a busy machine; the test waits for its end. */
-const LONG_ENOUGH_TO_PAY_MS = 15_000;
-/** Within it an order is cancelled, also on a busy machine; the test waits for its end. */
-const LONG_ENOUGH_TO_CANCEL_MS = 12_000;
-
+const HOUR_MS = 60 * 60_000;
 let checkout: Checkout;
 let providerConsole: SandboxConsole;
 
@@ -56,8 +53,7 @@ async function letAMinutePass(orderNo: string, payments = 1): Promise<void> {
     ]);
     return known.length === payments;
   });
-  const sql = 'UPDATE payments SET received_at = received_at - INTERVAL 2 MINUTE WHERE order_no = ?';
-  await modify(pool, sql, [orderNo]);
+  await agePayment(pool, orderNo, 120);
 }
 
 test('money that comes after the cancel goes back, and the order stays cancelled', async () => {
@@ -93,7 +89,7 @@ test('of two payments the first is applied, and the second goes back', async () 
 });
 
 test('a payment whose notice never comes is found when its window ends, and pays the order', async () => {
-  const { saleId } = await checkout.stores.openSale(buildSale({ paymentWindowMs: LONG_ENOUGH_TO_PAY_MS }));
+  const { saleId } = await checkout.stores.openSale(buildSale());
   const shopper = await checkout.shopper();
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
@@ -101,6 +97,7 @@ test('a payment whose notice never comes is found when its window ends, and pays
   await providerConsole.setMischief({ drop: 1 });
   await pressPay(url);
   await providerConsole.setMischief({});
+  await endWindow(checkout.client, orderNo);
 
   await shopper.awaitStatus(orderNo, 'paid');
 
@@ -113,12 +110,13 @@ test('money that the provider takes after it has closed the session goes back', 
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   const { url } = sessionOf(await shopper.pay(orderNo));
-  await providerConsole.setMischief({ late: 1, late_ms: LONG_ENOUGH_TO_CANCEL_MS });
+  await providerConsole.setMischief({ late: 1, late_ms: HOUR_MS });
   await pressPay(url);
   await providerConsole.setMischief({});
 
   await shopper.cancel(orderNo);
   await shopper.awaitStatus(orderNo, 'cancelled');
+  await providerConsole.takeLatePayment(new URL(url).pathname.split('/').at(-1) ?? '');
 
   await awaitReturned(orderNo, [[LAMP_PRICE, LAMP_PRICE]]);
 });

@@ -3,6 +3,7 @@
 import { expect } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/orders/order.ts';
+import { ageRebuild } from '../support/ageing.ts';
 import type { Checkout } from '../support/checkout.ts';
 import { buildOrder } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -24,17 +25,9 @@ function settled({ orderNo, shopper }: Bought) {
 /** Ends the sale: every order is decided, some are paid and some cancelled; then all stores agree. */
 export async function finishSale(checkout: Checkout, saleId: string, crowd: Crowd) {
   expect(await crowd.close()).toEqual([]);
-  // As if the rebuild were long past: until then a lost order is not said to be lost.
-  await waitFor('the rebuild to be recorded', async () => {
-    const [row] = await select(checkout.stores.pool, 'SELECT rebuilding_since FROM sales WHERE sale_id = ?', [
-      saleId,
-    ]);
-    return row?.['rebuilding_since'] === null;
-  });
-  await checkout.stores.pool.query(
-    'UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR WHERE sale_id = ?',
-    [saleId],
-  );
+  // Until the rebuild is long past, a lost order is not said to be lost.
+  const { pool } = checkout.stores;
+  await waitFor('the rebuild to be recorded', async () => (await ageRebuild(pool, saleId)) > 0);
   const orders = await Promise.all(crowd.bought.map(settled));
   const lost = orders.filter(({ reason }) => reason === 'lost_before_stored');
   const open = crowd.bought.filter((_, i) => !isFinal(orders[i]?.status ?? 'queued'));

@@ -1,14 +1,17 @@
 /**
- * Moves time in the stores, so that no test lives through a window, a claim or a pause. Each function writes
- * the row as it would be after so many seconds. `which`: the order's number, several, or `'all'`.
+ * Moves time, so that no test lives through a window, a claim or a pause. Each function writes the row as it
+ * would be after so many seconds. `which`: the order's number, several, or `'all'`.
  *
- * What runs already keeps its own clock: the timer of a workflow that has begun does not move.
+ * The timer of a workflow that has begun does not move with the rows: `endWindow` ends its window.
  */
 
+import type { Client } from '@temporalio/client';
 import { z } from 'zod';
 import { modify, type Pool } from '../../src/mysql/connection.ts';
 import type { RedisClient } from '../../src/redis/connection.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
+import { cancelRequested } from '../../src/workflows/contract.ts';
+import { awaitStart } from './workflows/start.ts';
 
 export type Which = string | readonly string[];
 
@@ -71,15 +74,38 @@ export function agePayment(pool: Pool, which: Which, ageSeconds: number): Promis
 }
 
 /**
- * All relays of the sale have been silent for so long (30 s: they count as dead). A relay that lives on notes
- * its next read, so do this while none does.
+ * The data of the sales were made again so many seconds ago, so that orders which are still missing count as
+ * lost. `which`: the sale's id. @returns 0 where they are still being made
+ */
+export function ageRebuild(pool: Pool, which: Which, ageSeconds = 3_600): Promise<number> {
+  return update(
+    pool,
+    `UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL ? SECOND
+     WHERE rebuilt_at IS NOT NULL AND rebuilding_since IS NULL`,
+    [ageSeconds],
+    'sale_id',
+    which,
+  );
+}
+
+/**
+ * All relays of the sale have been silent for so long; after 30 s they count as dead. A relay that lives
+ * takes its entries up again, so call this while none does. Where no relay has read yet, nothing changes.
  */
 export async function ageRelay(redis: RedisClient, saleId: string, ageSeconds = 60): Promise<void> {
   const { outbox } = saleKeys({ saleId, shard: 0 });
+  const groups = (await redis.exists(outbox)) === 0 ? [] : await redis.xinfo('GROUPS', outbox);
+  if (!Array.isArray(groups) || groups.length === 0) return;
   for (const [entryId, consumer] of pendingReply.parse(
     await redis.xpending(outbox, 'relay', '-', '+', 1_000),
   ))
     await redis.call('XCLAIM', outbox, 'relay', consumer, '0', entryId, 'IDLE', ageSeconds * 1000, 'JUSTID');
+}
+
+/** The order's workflow, once it has begun, does what it does when the timer of its payment window fires. */
+export async function endWindow(client: Client, orderNo: string): Promise<void> {
+  await awaitStart(client, orderNo);
+  await client.workflow.getHandle(orderNo).signal(cancelRequested, { reason: 'payment_timeout' });
 }
 
 function update(pool: Pool, sql: string, values: unknown[], key: string, which: Which): Promise<number> {
