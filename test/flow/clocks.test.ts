@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
@@ -34,65 +34,64 @@ interface Clocks {
   mysql: number;
 }
 
-const closers: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close();
-});
-const onClose = (close: () => Promise<void>) => closers.push(close);
+type OnClose = (close: () => Promise<void>) => void;
 
-test.each<Clocks>([
+test.concurrent.for<Clocks>([
   { api: 120, worker: -120, mysql: 0 },
   { api: 0, worker: 0, mysql: 120 },
   { api: 0, worker: 120, mysql: -120 },
-])('with the API $api s ahead, the worker $worker s and MySQL $mysql s', async (clocks) => {
-  const { stores, apiUrl } = await openShop(clocks);
-  const receiver = await openReceiver((_, response) => {
-    void delay(ENDPOINT_WORKS_MS).then(() => response.writeHead(204).end());
-  });
-  onClose(() => receiver.close());
-  const terms = { url: receiver.url, types: null, saleId: null, description: '' };
-  await stores.endpoints.put('office', terms, createSecret(), 'ada');
-  const { saleId } = await stores.openSale(buildSale());
-  const brief = await stores.openSale(buildSale({ paymentWindowMs: BRIEF_WINDOW_MS }));
-  const shopper = await openShopper(apiUrl);
+])(
+  'with the API $api s ahead, the worker $worker s and MySQL $mysql s',
+  async (clocks, { onTestFinished }) => {
+    const { stores, apiUrl } = await openShop(clocks, onTestFinished);
+    const receiver = await openReceiver((_, response) => {
+      void delay(ENDPOINT_WORKS_MS).then(() => response.writeHead(204).end());
+    });
+    onTestFinished(() => receiver.close());
+    const terms = { url: receiver.url, types: null, saleId: null, description: '' };
+    await stores.endpoints.put('office', terms, createSecret(), 'ada');
+    const { saleId } = await stores.openSale(buildSale());
+    const brief = await stores.openSale(buildSale({ paymentWindowMs: BRIEF_WINDOW_MS }));
+    const shopper = await openShopper(apiUrl);
 
-  const unpaid = await shopper.buy(brief.saleId);
-  const { deadline } = await shopper.awaitStatus(unpaid, 'awaiting_payment');
-  // Its page opens: no clock has ended it.
-  const page = await shopper.pay(unpaid);
-  expect(page.status, JSON.stringify(page.body)).toBe(201);
+    const unpaid = await shopper.buy(brief.saleId);
+    const { deadline } = await shopper.awaitStatus(unpaid, 'awaiting_payment');
+    // Its page opens: no clock has ended it.
+    const page = await shopper.pay(unpaid);
+    expect(page.status, JSON.stringify(page.body)).toBe(201);
 
-  const orderNo = await shopper.buy(saleId);
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  await shopper.awaitStatus(orderNo, 'paid');
-  const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] });
-  const headers = { authorization: `Bearer ${token}`, 'idempotency-key': 'whole' };
-  const asked = await send(`${apiUrl}/v1/admin/orders/${orderNo}/refunds`, 'POST', { headers, body: {} });
-  expect(asked.status).toBe(202);
-  await waitFor('the refund', async () => (await shopper.readOrder(orderNo)).payment === 'refunded');
+    const orderNo = await shopper.buy(saleId);
+    await shopper.awaitStatus(orderNo, 'awaiting_payment');
+    await pressPay(sessionOf(await shopper.pay(orderNo)).url);
+    await shopper.awaitStatus(orderNo, 'paid');
+    const token = await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] });
+    const headers = { authorization: `Bearer ${token}`, 'idempotency-key': 'whole' };
+    const asked = await send(`${apiUrl}/v1/admin/orders/${orderNo}/refunds`, 'POST', { headers, body: {} });
+    expect(asked.status).toBe(202);
+    await waitFor('the refund', async () => (await shopper.readOrder(orderNo)).payment === 'refunded');
 
-  await shopper.awaitStatus(unpaid, 'cancelled');
-  expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(deadline));
+    await shopper.awaitStatus(unpaid, 'cancelled');
+    expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(deadline));
 
-  const last = await shopper.readOrder(orderNo);
-  const ended = await shopper.readOrder(unpaid);
-  await waitFor('every event of both orders', () =>
-    [`${orderNo}.${last.version}`, `${unpaid}.${ended.version}`].every((id) => receiver.ids().includes(id)),
-  );
-  await waitFor('nothing to wait for the endpoint', async () => {
-    const health = (await stores.endpoints.read('office'))?.health;
-    return health?.waiting === 0 && health.behind === 0;
-  });
-  expect(receiver.ids().toSorted()).toEqual([...new Set(receiver.ids())].toSorted());
-  expect((await stores.endpoints.read('office'))?.health).toMatchObject({ failures: 0, isDown: false });
-  expect(await stores.parkedWork.list({ limit: 10 })).toEqual([]);
-  // Nothing is claimed or due any more, and no claim was left to run out.
-  expect(await selectOne(stores.pool, 'SELECT COUNT(engine_due_at) AS n FROM orders')).toEqual({ n: 0 });
-  expect(await selectOne(stores.pool, 'SELECT COUNT(engine_due_at) AS n FROM payments')).toEqual({ n: 0 });
-});
+    const last = await shopper.readOrder(orderNo);
+    const ended = await shopper.readOrder(unpaid);
+    await waitFor('every event of both orders', () =>
+      [`${orderNo}.${last.version}`, `${unpaid}.${ended.version}`].every((id) => receiver.ids().includes(id)),
+    );
+    await waitFor('nothing to wait for the endpoint', async () => {
+      const health = (await stores.endpoints.read('office'))?.health;
+      return health?.waiting === 0 && health.behind === 0;
+    });
+    expect(receiver.ids().toSorted()).toEqual([...new Set(receiver.ids())].toSorted());
+    expect((await stores.endpoints.read('office'))?.health).toMatchObject({ failures: 0, isDown: false });
+    expect(await stores.parkedWork.list({ limit: 10 })).toEqual([]);
+    // Nothing is claimed or due any more, and no claim was left to run out.
+    expect(await selectOne(stores.pool, 'SELECT COUNT(engine_due_at) AS n FROM orders')).toEqual({ n: 0 });
+    expect(await selectOne(stores.pool, 'SELECT COUNT(engine_due_at) AS n FROM payments')).toEqual({ n: 0 });
+  },
+);
 
-async function openShop(clocks: Clocks) {
+async function openShop(clocks: Clocks, onClose: OnClose) {
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   onClose(close);
   const mysqlUrl = clocks.mysql === 0 ? undefined : await startMysqlAhead(processes, clocks.mysql);
