@@ -6,15 +6,12 @@ import { createMysqlPool } from '../../src/mysql/connection.ts';
 import type { WorkflowPresence } from '../../src/orders/orders.sql.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { openHttpApp, type HttpApp } from '../support/http-app.ts';
-import { openTestStores, type TestStores } from '../support/stores.ts';
-import { openEngine, type TestEngine } from '../support/workflows/engines.ts';
 import { createNamespace } from '../support/workflows/temporal.ts';
 
-export interface TestApi extends HttpApp {
-  stores: TestStores;
-  temporal: TestEngine;
-  /** A second app on the same stores, parts of it replaced. The test closes it. */
+export interface TestApi extends Checkout {
+  /** A second app on the same stores, parts of it replaced. */
   withParts(overrides: Partial<AppDeps>, bounds?: Partial<HttpBounds>): Promise<HttpApp>;
   /** Stores an accepted order in MySQL and projects that, as a worker would. */
   store(orderNo: string, presence?: WorkflowPresence): Promise<void>;
@@ -28,15 +25,11 @@ let namespace: Promise<string> | undefined;
 
 export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestApi> {
   namespace ??= createNamespace();
-  const [stores, shared] = await Promise.all([openTestStores(config), namespace]);
-  const temporal = await openEngine(shared);
-  const app = await openHttpApp({ stores, engine: temporal.engine });
+  const checkout = await openCheckout({ stores: config, worker: 'none', namespace: await namespace });
+  const { stores, engine } = checkout;
   return {
-    ...app,
-    stores,
-    temporal,
-    withParts: (overrides, bounds = {}) =>
-      openHttpApp({ stores, engine: temporal.engine, overrides, bounds }),
+    ...checkout,
+    withParts: (overrides, bounds = {}) => openHttpApp({ stores, engine, overrides, bounds }),
     async store(orderNo, presence = 'due') {
       const reserved = await stores.reservations.readOrder(orderNo);
       if (!reserved) throw new Error(`no order ${orderNo} in Redis`);
@@ -51,11 +44,6 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
     async countRows(table, orderNo) {
       const [rows] = await stores.pool.query('SELECT 1 FROM ?? WHERE order_no = ?', [table, orderNo]);
       return Array.isArray(rows) ? rows.length : 0;
-    },
-    async close() {
-      await app.close();
-      await temporal.close();
-      await stores.close();
     },
   };
 }

@@ -7,9 +7,10 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { inject } from 'vitest';
 import type { AppDeps } from '../../src/api/app.ts';
+import type { OrderEngine } from '../../src/engine/order-engine.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import type { StoreConfig, Stores } from '../../src/stores/open.ts';
-import { closeLater } from './close-later.ts';
+import { closeOnce } from './close-later.ts';
 import { openHttpApp, WEBHOOK_SECRET, type HttpApp, type HttpAppOptions } from './http-app.ts';
 import { openShop, type Shop } from './shop.ts';
 import { openTestStores, type TestStores } from './stores.ts';
@@ -43,30 +44,25 @@ export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
 
 export interface Checkout extends HttpApp, Shop {
   stores: TestStores;
+  engine: OrderEngine;
   client: Client;
-  /** Sooner than by itself. Idempotent. */
-  close(): Promise<void>;
 }
 
-/** Opened in order, closed in the opposite one. */
+/** Opened in order, closed in the opposite one; `close()` does so sooner than the end of its tests. */
 export async function openCheckout(options: CheckoutOptions = {}): Promise<Checkout> {
   const { fees, log, worker, reconcileEveryMs, temporalAddress = inject('temporalAddress') } = options;
   const closers: (() => Promise<void>)[] = [];
-  const close = async (): Promise<void> => {
-    for (const closeOne of closers.splice(0).toReversed()) await closeOne();
-  };
-  closeLater(close);
   const [stores, namespace] = await Promise.all([
     openTestStores(options.stores),
     options.namespace ?? createNamespace(),
   ]);
-  closers.push(() => stores.close());
+  closers.push(stores.close);
   const { engine, client, close: closeEngine } = await openEngine(namespace, temporalAddress);
-  closers.push(closeEngine);
+  closers.push(closeOnce(closeEngine));
   const under = options.under?.(stores) ?? stores;
   const overrides = { ...(log && { log }), ...options.overrides };
   const app = await openHttpApp({ stores: under, engine, overrides, ...(fees && { fees }) });
-  closers.push(() => app.close());
+  closers.push(app.close);
   const provider = options.inFront?.(app.provider) ?? app.provider;
   if (worker === undefined) {
     const selling = await startWorker({
@@ -76,7 +72,7 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
       ...(log && { log }),
       ...(reconcileEveryMs !== undefined && { reconcileEveryMs }),
     });
-    closers.push(() => selling.stop());
+    closers.push(closeOnce(selling.stop));
   } else if (worker !== 'none') {
     const { providerUrl } = app;
     const env = {
@@ -84,7 +80,10 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
       ...worker.whole,
     };
     const given = { stores, provider, providerUrl, webhookSecret: WEBHOOK_SECRET, client, temporalAddress };
-    closers.push(await startWholeWorker({ ...given, env }));
+    closers.push(closeOnce(await startWholeWorker({ ...given, env })));
   }
-  return { ...app, ...openShop({ ...app, stores }), stores, client, close };
+  const close = async (): Promise<void> => {
+    for (const closeOne of closers.toReversed()) await closeOne();
+  };
+  return { ...app, ...openShop({ ...app, stores }), stores, engine, client, close };
 }

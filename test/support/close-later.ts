@@ -30,6 +30,14 @@ export function closeLater(close: Close): void {
   closersOf.set(suite, [...closers, close]);
 }
 
+/** Closes it later by itself, where it is not closed before. @returns closes it now; idempotent */
+export function closeOnce(close: () => Promise<void>): () => Promise<void> {
+  let closed: Promise<void> | undefined;
+  const once = (): Promise<void> => (closed ??= close());
+  closeLater(once);
+  return once;
+}
+
 /** All that the `beforeAll` hooks of the file have opened, or those of a group in it. */
 export async function closeWorlds(suite: RunnerTestSuite = TestRunner.getCurrentSuite().file): Promise<void> {
   const failures: unknown[] = [];

@@ -1,5 +1,6 @@
 /**
- * The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay.
+ * The HTTP API on an ephemeral port, with a real sandbox provider that calls it back. No worker, no relay. It
+ * closes itself.
  */
 
 import assert from 'node:assert/strict';
@@ -22,6 +23,7 @@ import type { PaymentProvider } from '../../src/providers/provider.ts';
 import { createRemoteAdapter } from '../../src/providers/remote.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import type { Stores } from '../../src/stores/open.ts';
+import { closeOnce } from './close-later.ts';
 import { openShopper, JWT_SECRET, type Shopper } from './shopper.ts';
 import { signer } from './signer.ts';
 import { silent } from './stores.ts';
@@ -128,13 +130,13 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     providerUrl: sandbox.url,
     providerConsole: openConsole({ url: sandbox.url, apiKey: PROVIDER_API_KEY }),
     shopper: (userId) => openShopper(url, userId),
-    async close() {
+    close: closeOnce(async () => {
       eventTicker.stop();
       app.stopWatching();
       await sandbox.stop();
       await server.close();
       await app.stopStoring();
       await notifier.drain();
-    },
+    }),
   };
 }

@@ -1,4 +1,4 @@
-/** Real stores for a test: a database of its own, and the file's Redis, empty. */
+/** Real stores for a test: a database of its own, and the file's Redis, empty. They close themselves. */
 
 import { pino } from 'pino';
 import { ulid } from 'ulidx';
@@ -7,6 +7,7 @@ import { createMysqlPool } from '../../src/mysql/connection.ts';
 import { migrate } from '../../src/mysql/migrate.ts';
 import type { Sale } from '../../src/sales/sale.ts';
 import { openStores, type StoreConfig, type Stores } from '../../src/stores/open.ts';
+import { closeOnce } from './close-later.ts';
 import { ownRedisUrl } from './own-redis.ts';
 
 /** Only what a test must see: errors would come through its assertions anyway. */
@@ -18,7 +19,7 @@ export interface TestStores extends Stores {
   openSale(sale: Sale): Promise<Sale>;
 }
 
-/** Call in beforeAll, and `close()` in afterAll: it also drops the database. */
+/** Call it in beforeAll or in a test, with which they close. `close()` also drops the database. */
 export async function openTestStores(overrides: Partial<StoreConfig> = {}): Promise<TestStores> {
   const database = `holdfast_${ulid().toLowerCase()}`;
   const admin = createMysqlPool(inject('mysqlUrl'));
@@ -43,10 +44,10 @@ export async function openTestStores(overrides: Partial<StoreConfig> = {}): Prom
       await stores.sales.warmUp(sale.saleId, stores.saleStock);
       return sale;
     },
-    async close() {
+    close: closeOnce(async () => {
       await stores.close();
       await admin.query(`DROP DATABASE ${database}`);
       await admin.end();
-    },
+    }),
   };
 }

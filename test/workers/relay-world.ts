@@ -3,7 +3,7 @@
  * in a namespace that has no worker unless a test starts one.
  */
 
-import { inject, onTestFinished } from 'vitest';
+import { inject } from 'vitest';
 import { z } from 'zod';
 import { createMysqlPool } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -13,6 +13,7 @@ import { createOutbox, type Outbox } from '../../src/redis/outbox.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { closeLater } from '../support/close-later.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
@@ -42,7 +43,6 @@ export async function openRelayWorld(
   config: Partial<StoreConfig> = {},
 ): Promise<RelayWorld> {
   const stores = await openTestStores(config);
-  onTestFinished(() => stores.close());
   return openWorldOf(stores, namespace);
 }
 
@@ -58,9 +58,9 @@ export async function openSharedRelayWorld(
 
 async function openWorldOf(stores: TestStores, namespace: string): Promise<RelayWorld> {
   const wire = await openTcpProxy(inject('temporalAddress'));
-  onTestFinished(() => wire.close());
+  closeLater(wire.close);
   const relayEngine = await openRelayEngine(namespace, wire.address);
-  onTestFinished(() => relayEngine.close());
+  closeLater(relayEngine.close);
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   const { saleId } = await stores.openSale(buildSale({ skus }));
   return {
@@ -71,7 +71,7 @@ async function openWorldOf(stores: TestStores, namespace: string): Promise<Relay
     accept: (count) => Promise.all(Array.from({ length: count }, () => acceptOrder(stores, saleId))),
     async outbox(consumer) {
       const blocking = await stores.connectBlocking();
-      onTestFinished(() => blocking.disconnect());
+      closeLater(async () => blocking.disconnect());
       return createOutbox(stores.redis, blocking, { saleId, shard: 0 }, consumer);
     },
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
@@ -99,6 +99,6 @@ async function openWorldOf(stores: TestStores, namespace: string): Promise<Relay
 /** The MySQL part of the relay's stores, at an address where no server listens. */
 export async function openMysqlAway() {
   const pool = createMysqlPool('mysql://none@127.0.0.1:1/none');
-  onTestFinished(() => pool.end());
+  closeLater(() => pool.end());
   return { orders: mysqlStores(pool).orders, sales: mysqlStores(pool).sales };
 }

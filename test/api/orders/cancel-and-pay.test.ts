@@ -24,7 +24,7 @@ afterAll(() => api.close());
 function historyOf(orderNo: string): Promise<(string | null | undefined)[]> {
   return waitFor(`the workflow of ${orderNo}`, async () => {
     try {
-      const { events } = await api.temporal.client.workflow.getHandle(orderNo).fetchHistory();
+      const { events } = await api.client.workflow.getHandle(orderNo).fetchHistory();
       const names = events?.map((event) => event.workflowExecutionSignaledEventAttributes?.signalName);
       return names?.some((name) => name !== undefined && name !== null) && names;
     } catch {

@@ -115,7 +115,7 @@ test('an order whose workflow knows it is not said to be lost', async () => {
   const { saleId, orderNo } = await loseOrder();
   await rebuild(saleId);
   const queued = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
-  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(queued) };
+  const engine = { ...api.engine, queryStatus: () => Promise.resolve(queued) };
   const app = await api.withParts({ engine });
   onTestFinished(() => app.close());
   expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
@@ -233,7 +233,7 @@ test('while as many queries of Temporal are under way as may be, the next is not
   });
   let asked = 0;
   const engine = {
-    ...api.temporal.engine,
+    ...api.engine,
     queryStatus: () => {
       asked += 1;
       return gate;

@@ -1,6 +1,6 @@
 /** No answer is newer than what the next look can read, also for a caller that names no version. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { readDoubtLeftMs } from '../../../src/orders/rows.sql.ts';
 import { openStores } from '../../../src/stores/open.ts';
@@ -22,7 +22,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 async function buyStored(): Promise<string> {
   const orderNo = await shopper.buy(saleId);
@@ -117,7 +116,7 @@ async function openCutOff() {
   const [redisUrl = ''] = api.stores.config.REDIS_URL;
   const wire = await openTcpProxy(new URL(redisUrl).host);
   const stores = await openStores({ ...api.stores.config, REDIS_URL: [`redis://${wire.address}`] }, silent);
-  const app = await openHttpApp({ stores, engine: api.temporal.engine });
+  const app = await openHttpApp({ stores, engine: api.engine });
   onTestFinished(async () => {
     await app.close();
     await stores.close();
@@ -139,7 +138,6 @@ const patientDoubts = () => ({
 /** Another app on the wire that never breaks, which doubts nothing yet. It has just answered from Redis. */
 async function openOther(orderNo: string) {
   const app = await api.withParts({ projectionDoubts: patientDoubts() });
-  onTestFinished(() => app.close());
   const caller = await app.shopper(shopper.userId);
   expect(await caller.readOrder(orderNo)).toMatchObject({ version: 1 });
   return caller;

@@ -111,7 +111,7 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
   const orderNo = await shopper.buy(saleId);
   const stored = await api.stores.reservations.readOrder(orderNo);
   if (!stored) throw new Error('the order was accepted');
-  await api.temporal.engine.signalPaymentReceived(stored.order);
+  await api.engine.signalPaymentReceived(stored.order);
   // Stored, and not yet projected: only MySQL knows.
   await api.stores.orders.storeOrder(stored.order, 'started');
 
@@ -165,7 +165,7 @@ test('while Temporal is away, asking the workflow answers what MySQL says', asyn
 
 test('a workflow that answers is named as the source, and only where it was asked', async () => {
   const ahead = { status: 'awaiting_payment', version: 3, payment: 'received', reason: null } as const;
-  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(ahead) };
+  const engine = { ...api.engine, queryStatus: () => Promise.resolve(ahead) };
   const app = await api.withParts({ engine });
   onTestFinished(() => app.close());
   const buyer = await app.shopper();
@@ -197,7 +197,7 @@ test('while Temporal and MySQL are away, asking the workflow answers the project
 
 test('a workflow that is behind what is committed turns no status back', async () => {
   const behind = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
-  const engine = { ...api.temporal.engine, queryStatus: () => Promise.resolve(behind) };
+  const engine = { ...api.engine, queryStatus: () => Promise.resolve(behind) };
   const app = await api.withParts({ engine });
   onTestFinished(() => app.close());
   const buyer = await app.shopper();
