@@ -2,7 +2,7 @@
 
 import { ApplicationFailure } from '@temporalio/common';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -14,7 +14,6 @@ let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
 });
-afterAll(() => stage.stores.close());
 
 const LAMP_PRICE = 4_900;
 

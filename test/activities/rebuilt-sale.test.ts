@@ -1,7 +1,7 @@
 /** The steps of an order whose sale's data in Redis were made again, or are about to be. */
 
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -12,7 +12,6 @@ let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
 });
-afterAll(() => stage.stores.close());
 
 test('persistOrder takes stock again for an order whose sale was made again, and refuses it when it is gone', async () => {
   const { stores } = stage;

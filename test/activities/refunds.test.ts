@@ -3,7 +3,7 @@
  * scripted, so that it can answer the worst at the worst moment.
  */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { createActivities } from '../../src/activities/index.ts';
 import type { Reversal } from '../../src/money/payment.ts';
@@ -12,6 +12,7 @@ import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { RefundRefusedError, type RefundRequest } from '../../src/providers/provider.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
+import { readPaymentId } from '../support/rows.ts';
 import type { RefundActivities } from '../support/workflows/refund-activities.ts';
 import { noProvider, openStage, type Stage } from './stage.ts';
 
@@ -19,7 +20,6 @@ let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
 });
-afterAll(() => stage.stores.close());
 
 type Answer = Reversal['status'] | 'refused' | 'unheard' | 'away';
 
@@ -78,16 +78,8 @@ interface Owed {
   refund: () => ReturnType<RefundActivities['refundPayment']>;
 }
 
-async function paymentIdOf(order: Order, { stores } = stage): Promise<number> {
-  const [row] = await selectRows(
-    stores.pool,
-    z.object({ payment_id: z.int() }),
-    'SELECT payment_id FROM payments WHERE order_no = ?',
-    [order.orderNo],
-  );
-  if (!row) throw new Error('no payment');
-  return row.payment_id;
-}
+const paymentIdOf = ({ orderNo }: Order, { stores } = stage): Promise<number> =>
+  readPaymentId(stores.pool, orderNo);
 
 interface PaidOptions {
   isDue: boolean;

@@ -35,7 +35,7 @@ export const noProvider: PaymentProvider = {
   },
 };
 
-/** Call in beforeAll, and `stores.close()` in afterAll. */
+/** Call it in beforeAll, with whose tests its stores close. */
 export async function openStage() {
   const stores = await openTestStores();
 

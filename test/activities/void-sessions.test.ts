@@ -3,7 +3,7 @@
  * a cancel, over the real stores and the sandbox provider.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Activities } from '../../src/activities/index.ts';
 import { LEAST_SESSION_MS } from '../../src/limits.ts';
 import { modify } from '../../src/mysql/connection.ts';
@@ -21,7 +21,6 @@ let stage: Stage;
 beforeAll(async () => {
   stage = await openStage();
 });
-afterAll(() => stage.stores.close());
 
 /** A stored order with a recorded session, and the provider to open it at. */
 function withSession(

@@ -1,7 +1,7 @@
 /** Orders that cost nothing: stored and paid in one transaction, and refunded without a provider. */
 
 import * as fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { RefundWish } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { isFree } from '../../src/orders/order.ts';
@@ -9,14 +9,13 @@ import { readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildNotice, buildPayment } from '../support/payment-notices.ts';
 import { assertProperty } from '../support/property.ts';
-import { everything, expectBooksToBalance, select, selectOne } from '../support/rows.ts';
+import { everything, expectBooksToBalance, readPaymentId, select, selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const SKUS = [
   { sku: 'gift', name: 'Gift', unitPrice: 0, total: 1_000, limitPerUser: null },
@@ -226,12 +225,10 @@ test('a refund of all of it ends at once: units and limit come back, and the ord
   // Its workflow brings to Redis what is given back.
   expect(await paymentOf(order)).toMatchObject({ status: 'refunded', due: 1 });
 
-  const { id } = await selectOne(stores.pool, 'SELECT payment_id AS id FROM payments WHERE order_no = ?', [
-    order.orderNo,
-  ]);
-  await stores.refunds.bookGiveBacks(Number(id));
+  const id = await readPaymentId(stores.pool, order.orderNo);
+  await stores.refunds.bookGiveBacks(id);
   expect(await stores.sales.readStock(order.saleId)).toMatchObject([{ sold: 0 }, { sold: 0 }]);
-  expect(await stores.refunds.readGiveBacks(Number(id))).toMatchObject([{ limit: true, stock: true }]);
+  expect(await stores.refunds.readGiveBacks(id)).toMatchObject([{ limit: true, stock: true }]);
   await expectBooksToBalance(stores, order.saleId);
   expect(await refund(order, ALL)).toMatchObject({ kind: 'exceeds', refundable: 0 });
 });
@@ -256,13 +253,11 @@ test('a line that a voucher has paid for goes back for nothing, and no money is 
 
 test('a free order that is refunded by its payment is refunded once', async () => {
   const order = await storeFree();
-  const { id } = await selectOne(stores.pool, 'SELECT payment_id AS id FROM payments WHERE order_no = ?', [
-    order.orderNo,
-  ]);
-  expect(await stores.refunds.request(Number(id), 'olga')).toBe('requested');
+  const id = await readPaymentId(stores.pool, order.orderNo);
+  expect(await stores.refunds.request(id, 'olga')).toBe('requested');
   expect(await stateOf(order)).toEqual({ ...PAID, version: 3, payment: 'refunded' });
   const before = await everything(stores.pool, order.saleId);
-  expect(await stores.refunds.request(Number(id), 'olga')).toBe('requested');
+  expect(await stores.refunds.request(id, 'olga')).toBe('requested');
   expect(await everything(stores.pool, order.saleId)).toEqual(before);
   // The rule of the sale gives the limit back, and an operator the units.
   expect(await stores.refunds.returnStock(order.orderNo, 'olga')).toBe('returned');

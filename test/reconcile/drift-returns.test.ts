@@ -3,7 +3,7 @@
  * follows while it is looked at.
  */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment, RefundWish } from '../../src/money/payment.ts';
 import { mendDrift } from '../../src/reconcile/drift.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -11,14 +11,13 @@ import type { Stores } from '../../src/stores/open.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildPayment, buildReversal } from '../support/payment-notices.ts';
-import { select, selectOne } from '../support/rows.ts';
+import { readPaymentId, select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());
@@ -95,8 +94,7 @@ async function refund(payment: ProviderPayment, wish: RefundWish): Promise<Refun
   if (outcome.kind !== 'requested') throw new Error(outcome.kind);
   const { amount } = outcome.refund;
   await stores.refunds.recordReversals('sandbox', [buildReversal(payment, { amount })]);
-  const sql = 'SELECT payment_id FROM payments WHERE order_no = ?';
-  return { paymentId: Number((await selectOne(stores.pool, sql, [orderNo]))['payment_id']) };
+  return { paymentId: await readPaymentId(stores.pool, orderNo) };
 }
 
 /** As the refund workflow does: MySQL first, then Redis. */

@@ -1,16 +1,15 @@
 /** The walk over money that is to go back: a refund whose workflow runs no more is started again. */
 
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { mendOpenRefunds } from '../../src/reconcile/lost-work.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
-import { select, selectOne } from '../support/rows.ts';
+import { readPaymentId, select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
 });
 
 /** Money of an order that has ended, and whose refund workflow has begun. */
@@ -22,8 +21,7 @@ async function owe(): Promise<number> {
   const payment = { providerPaymentId: `pay-${orderNo}`, orderNo, amount, currency, signedOrder: null };
   await stores.payments.record('sandbox', payment);
   await stores.pool.query('UPDATE payments SET engine_due_at = NULL WHERE order_no = ?', [orderNo]);
-  const row = await selectOne(stores.pool, 'SELECT payment_id FROM payments WHERE order_no = ?', [orderNo]);
-  return Number(row['payment_id']);
+  return readPaymentId(stores.pool, orderNo);
 }
 
 /** @param gone the payments whose refund workflow has ended, or that Temporal does not know */

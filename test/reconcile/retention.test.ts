@@ -1,7 +1,7 @@
 /** What is kept no longer goes away, in batches; a sale without its data in Redis still settles its money. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { clearExpired } from '../../src/reconcile/retention.ts';
@@ -9,7 +9,7 @@ import { saleKeys, SALES_KEY } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
 import { keep } from '../support/keep.ts';
-import { select, selectOne } from '../support/rows.ts';
+import { readPaymentId, select, selectOne } from '../support/rows.ts';
 import { signer } from '../support/signer.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -20,7 +20,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 /** A run looks at every sale that Redis has, so each test begins with none. */
 beforeEach(() => stores.redis.flushall());
 
@@ -67,8 +66,7 @@ async function pay(order: Order): Promise<number> {
   );
   await stores.orders.markPaid(orderNo);
   await stores.reservations.confirm(orderNo);
-  const row = await selectOne(stores.pool, 'SELECT payment_id FROM payments WHERE order_no = ?', [orderNo]);
-  return Number(row['payment_id']);
+  return readPaymentId(stores.pool, orderNo);
 }
 
 const keysLeft = async (saleId: string) => {

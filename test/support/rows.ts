@@ -20,6 +20,12 @@ export async function selectOne(pool: Pool, sql: string, values: unknown[] = [])
   return row;
 }
 
+/** The number that MySQL gave to the only payment of the order. */
+export async function readPaymentId(pool: Pool, orderNo: string): Promise<number> {
+  const row = await selectOne(pool, 'SELECT payment_id FROM payments WHERE order_no = ?', [orderNo]);
+  return Number(row['payment_id']);
+}
+
 /** Every row about the sale's orders: equal results mean that nothing was written. */
 export async function everything(pool: Pool, saleId: string): Promise<Record<string, Row[]>> {
   const ofSale = 'order_no IN (SELECT order_no FROM orders WHERE sale_id = ?)';

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import { selectOne } from './rows.ts';
+import { readPaymentId } from './rows.ts';
 import {
   JWT_SECRET,
   openShopper,
@@ -69,8 +69,9 @@ export function openShop({
       return { shopper: buyer, orderNo };
     },
 
-    /** @returns the address of the provider's page, on which nobody has paid yet */
+    /** As soon as the order can be paid. @returns the address of the provider's page */
     async openPage({ shopper, orderNo }: Bought): Promise<string> {
+      await shopper.awaitStatus(orderNo, 'awaiting_payment');
       return sessionOf(await shopper.pay(orderNo)).url;
     },
 
@@ -163,10 +164,7 @@ export function openShop({
     },
 
     /** The number that the order's only payment has here. */
-    async paymentIdOf({ orderNo }: Numbered): Promise<number> {
-      const sql = 'SELECT payment_id FROM payments WHERE order_no = ?';
-      return Number((await selectOne(stores.pool, sql, [orderNo]))['payment_id']);
-    },
+    paymentIdOf: ({ orderNo }: Numbered): Promise<number> => readPaymentId(stores.pool, orderNo),
 
     /** Undefined where MySQL does not know the order. */
     async stateOf({ orderNo }: Numbered) {
