@@ -3,7 +3,7 @@
  * the running system, and finds nothing without the mutant.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import { auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
 import { isFinal } from '../../src/orders/order.ts';
@@ -13,7 +13,8 @@ import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
-import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
+import type { Bought } from '../support/shop.ts';
+import { pressPay } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import * as eventMutants from './event-mutants.ts';
 import * as mutants from './mutants.ts';
@@ -41,18 +42,12 @@ beforeAll(async () => {
   });
   ({ providerConsole } = checkout);
 });
-afterAll(() => checkout.close());
 
 /**
  * A shopper's way through the service, with or without a
  * mutant in it; at its end nothing can correct the damage.
  */
 type Scenario = (bug: Mutant) => Promise<{ saleId: string; accepted: string[] }>;
-
-interface Bought {
-  shopper: Shopper;
-  orderNo: string;
-}
 
 /** One lamp is bought, and `then` is what comes of it. */
 async function buy(stores: ReturnType<Mutant>, then: (bought: Bought) => Promise<unknown>) {
@@ -66,16 +61,6 @@ async function buy(stores: ReturnType<Mutant>, then: (bought: Bought) => Promise
 
 const meets = (trouble: Trouble, orderNo: string, times = 1) =>
   waitFor(`the trouble, ${times} times`, () => trouble.met(orderNo) >= times);
-
-async function openPayment({ shopper, orderNo }: Bought): Promise<string> {
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  return sessionOf(await shopper.pay(orderNo)).url;
-}
-
-async function buyAndPay(bought: Bought): Promise<void> {
-  await pressPay(await openPayment(bought));
-  await bought.shopper.awaitStatus(bought.orderNo, 'paid');
-}
 
 const relayFails: Scenario = (bug) => {
   const trouble = troubles.relayFailsAtFirst();
@@ -111,7 +96,7 @@ const cancelWhereWorkerDies: Scenario = (bug) => {
 const payWhereWorkerDies: Scenario = (bug) => {
   const trouble = troubles.diesAfter('confirm');
   return buy(trouble.around(bug(checkout.stores)), async (bought) => {
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     await meets(trouble, bought.orderNo, 2);
   });
 };
@@ -132,7 +117,7 @@ const slowWrite: Scenario = (bug) => {
 const payWhileInboxIsAway: Scenario = (bug) => {
   const trouble = troubles.inboxAway(1);
   return buy(bug(trouble.around(checkout.stores)), async (bought) => {
-    await pressPay(await openPayment(bought));
+    await pressPay(await checkout.openPage(bought));
     await meets(trouble, bought.orderNo);
   });
 };
@@ -142,7 +127,7 @@ const payAndCancel: Scenario = (bug) => {
   const trouble = troubles.inboxAway(Infinity);
   return buy(bug(trouble.around(checkout.stores)), async (bought) => {
     const { shopper, orderNo } = bought;
-    await pressPay(await openPayment(bought));
+    await pressPay(await checkout.openPage(bought));
     await meets(trouble, orderNo);
     await shopper.cancel(orderNo);
     await waitFor('the end', async () => isFinal((await shopper.readOrder(orderNo)).status));
@@ -155,7 +140,7 @@ const lateProjection: Scenario = (bug) =>
       bought.orderNo,
       'awaiting_payment',
     );
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     // As a worker does that was suspended since it stored the order.
     await exchange.under.reservations.project(bought.orderNo, { version, status, payment, reason });
   });
@@ -182,7 +167,7 @@ async function refund(orderNo: string): Promise<void> {
 
 const refundPaid: Scenario = (bug) =>
   buy(bug(checkout.stores), async (bought) => {
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     await refund(bought.orderNo);
   });
 
@@ -192,9 +177,9 @@ const refundWhereWorkerDies: Scenario = async (bug) => {
   let other = '';
   const { saleId, accepted } = await buy(trouble.around(bug(checkout.stores)), async (bought) => {
     const { shopper, orderNo } = bought;
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     other = await shopper.buy((await shopper.readOrder(orderNo)).saleId);
-    await buyAndPay({ shopper, orderNo: other });
+    await checkout.pay({ shopper, orderNo: other });
     await refund(orderNo);
     await meets(trouble, orderNo, 2);
   });
@@ -203,11 +188,11 @@ const refundWhereWorkerDies: Scenario = async (bug) => {
 
 const refundRefusedAtFirst: Scenario = (bug) =>
   buy(bug(checkout.stores), async (bought) => {
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     await providerConsole.withMischief({ refund_refused: 1 }, () => refund(bought.orderNo));
   });
 
-const pay: Scenario = (bug) => buy(bug(checkout.stores), buyAndPay);
+const pay: Scenario = (bug) => buy(bug(checkout.stores), (bought) => checkout.pay(bought));
 
 interface Fault {
   bug: Mutant;
@@ -321,7 +306,7 @@ test.each(Object.entries(FAULTS))('the auditor finds %s', async (_, { bug, scena
 async function auditRefund(bug: (provider: PaymentProvider) => PaymentProvider, settleMs?: number) {
   const provider = troubles.lavishProvider(checkout.provider);
   const { saleId, accepted } = await buy(checkout.stores, async (bought) => {
-    await buyAndPay(bought);
+    await checkout.pay(bought);
     providers.exchange(bug(provider));
     await providerConsole.withMischief({ drop: 1 }, () => refund(bought.orderNo));
   });
@@ -383,7 +368,7 @@ test.each<[string, Mutant, string]>([
   ['a number that no event has', eventMutants.leaveNumbersOut, 'the feed is whole'],
 ])('the auditor finds %s', async (_, bug, rule) => {
   const sellAndPark = async (stores: ReturnType<Mutant>) => {
-    const { accepted } = await buy(stores, buyAndPay);
+    const { accepted } = await buy(stores, (bought) => checkout.pay(bought));
     for (const orderNo of accepted) await exchange.under.orders.park(orderNo, 'it fails', null);
   };
   const rules = async (settleMs?: number) =>

@@ -1,6 +1,6 @@
 /** The audit of refunds and chargebacks: it is clean for each correct one, and finds each incorrect one. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { SandboxConsole } from '../../sandbox/console.ts';
 import type { SaleSnapshot } from '../../src/audit/look.ts';
 import { auditSale, auditStrayMoney, runAudit } from '../../src/audit/run-audit.ts';
@@ -12,7 +12,6 @@ import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { selectOne } from '../support/rows.ts';
-import { pressPay, sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 
 let checkout: Checkout;
@@ -27,17 +26,15 @@ beforeAll(async () => {
   expect((await runAudit(checkout, orders.saleId, [])).findings).toEqual([]);
   sale = await readSale(checkout, orders.saleId, []);
 });
-afterAll(() => checkout.close());
 
 async function paidOrder(saleId: string) {
-  const shopper = await checkout.shopper();
-  const orderNo = await shopper.buy(saleId);
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  await shopper.awaitStatus(orderNo, 'paid');
-  const sql = 'SELECT payment_id AS id, provider_payment_id AS money FROM payments WHERE order_no = ?';
-  const { id, money } = await selectOne(checkout.stores.pool, sql, [orderNo]);
-  return { orderNo, paymentId: Number(id), money: String(money) };
+  const bought = await checkout.buyAndPay(saleId);
+  const { orderNo } = bought;
+  return {
+    orderNo,
+    paymentId: await checkout.paymentIdOf(bought),
+    money: await checkout.providerPaymentOf(bought),
+  };
 }
 
 const shows = (orderNo: string, payment: OrderState['payment']) =>
