@@ -4,19 +4,20 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { endWindow } from '../support/ageing.ts';
 import { expectCleanAudit } from '../support/audit.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { openWholeShop, type WholeShop } from '../support/whole-shop.ts';
-import { createNamespace } from '../support/workflows/temporal.ts';
 
 const LAMP_PRICE = 4_900;
 const TIMEOUT_MS = 150_000;
+/** The reconciliation starts again what has lost its workflow. */
+const WHOLE = { worker: 'whole', reconcileEveryMs: 1_000 } as const;
 const TEN = Array.from({ length: 10 }, (_, i) => i);
 
-type Hand = (shop: WholeShop, orderNo: string, i: number) => Promise<unknown>;
+type Hand = (shop: Checkout, orderNo: string, i: number) => Promise<unknown>;
 
 const terminate: Hand = ({ client }, orderNo) => client.workflow.getHandle(orderNo).terminate('by hand');
 const cancel: Hand = ({ client }, orderNo) => client.workflow.getHandle(orderNo).cancel();
@@ -76,7 +77,7 @@ function buyTen(shopper: Shopper, saleId: string): Promise<string[]> {
 }
 
 /** A workflow that was terminated or deleted begins again, and only then its window can end. */
-async function awaitEnd(shop: WholeShop, shopper: Shopper, orderNo: string, endsByTime: boolean) {
+async function awaitEnd(shop: Checkout, shopper: Shopper, orderNo: string, endsByTime: boolean) {
   return waitFor(
     `the end of ${orderNo}`,
     async () => {
@@ -90,7 +91,7 @@ async function awaitEnd(shop: WholeShop, shopper: Shopper, orderNo: string, ends
   );
 }
 
-async function isRunning({ client }: WholeShop, workflowId: string): Promise<boolean> {
+async function isRunning({ client }: Checkout, workflowId: string): Promise<boolean> {
   try {
     return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
   } catch {
@@ -103,7 +104,7 @@ const pay = async (shopper: Shopper, orderNo: string) => pressPay(sessionOf(awai
 test(
   'workflows of open orders are terminated, cancelled, reset, deleted and signalled garbage, ten each: all orders end right, and nothing is parked',
   async () => {
-    const shop = await openWholeShop({ namespace: await createNamespace() });
+    const shop = await openCheckout(WHOLE);
     const { stores } = shop;
     const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: LAMP_PRICE, total: 80, limitPerUser: null }];
     const { saleId } = await stores.openSale(buildSale({ skus }));
@@ -159,7 +160,7 @@ test(
 );
 
 /** One whose workflow was terminated before may have no new one yet. */
-async function terminateIfRunning(shop: WholeShop, orderNo: string): Promise<void> {
+async function terminateIfRunning(shop: Checkout, orderNo: string): Promise<void> {
   if (await isRunning(shop, orderNo)) await terminate(shop, orderNo, 0);
 }
 
@@ -167,8 +168,8 @@ test(
   'refunds whose workflows are terminated, reset or deleted reach the payer once',
   async () => {
     let isAway = true;
-    const shop = await openWholeShop({
-      namespace: await createNamespace(),
+    const shop = await openCheckout({
+      ...WHOLE,
       inFront: (provider) => ({
         ...provider,
         refund: (request) => (isAway ? Promise.reject(new Error('away')) : provider.refund(request)),

@@ -7,12 +7,12 @@ import { findFreePort } from '../../stack/processes/ports.ts';
 import { locateTemporal, startTemporal } from '../../stack/servers/temporal.ts';
 import { ageDeadline, endWindow } from '../support/ageing.ts';
 import { expectCleanAudit } from '../support/audit.ts';
+import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
-import { openWholeShop } from '../support/whole-shop.ts';
 import { awaitStart, describeIfStarted } from '../support/workflows/start.ts';
 
 const LAMP_PRICE = 4_900;
@@ -44,7 +44,9 @@ test(
   async () => {
     const temporal = await openTemporal();
     let isAway = true;
-    const shop = await openWholeShop({
+    const shop = await openCheckout({
+      worker: 'whole',
+      reconcileEveryMs: 1_000,
       namespace: 'default',
       temporalAddress: temporal.address,
       inFront: (provider) => ({

@@ -32,10 +32,12 @@ export interface CheckoutOptions extends Pick<HttpAppOptions, 'fees'> {
   /** Puts something between the worker and the provider. */
   inFront?: (provider: PaymentProvider) => PaymentProvider;
   /**
-   * By default the parts of a worker that sell. `whole`: all of its service, with these settings, on
-   * stores of its own, so not on those of `under`. `none`: a test starts one, or has the API alone.
+   * By default the parts of a worker that sell. `whole`: all of its service, on stores of its own, so not on
+   * those of `under`. `none`: a test starts one, or has the API alone.
    */
-  worker?: { whole: Record<string, string> } | 'none';
+  worker?: 'whole' | 'none';
+  /** More settings of a whole worker. */
+  workerEnv?: Record<string, string>;
   /** By default one that no other test has. */
   namespace?: string;
   /** Of a server that only this test has; it may be away. */
@@ -73,11 +75,11 @@ export async function openCheckout(options: CheckoutOptions = {}): Promise<Check
       ...(reconcileEveryMs !== undefined && { reconcileEveryMs }),
     });
     closers.push(closeOnce(selling.stop));
-  } else if (worker !== 'none') {
+  } else if (worker === 'whole') {
     const { providerUrl } = app;
     const env = {
       ...(reconcileEveryMs !== undefined && { RECONCILE_EVERY_SECONDS: String(reconcileEveryMs / 1_000) }),
-      ...worker.whole,
+      ...options.workerEnv,
     };
     const given = { stores, provider, providerUrl, webhookSecret: WEBHOOK_SECRET, client, temporalAddress };
     closers.push(closeOnce(await startWholeWorker({ ...given, env })));

@@ -2,17 +2,16 @@
 
 import { expect, test } from 'vitest';
 import { RECONCILE_WORKFLOW } from '../../src/workflows/contract.ts';
+import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
-import { openWholeShop } from '../support/whole-shop.ts';
 import { makeCurrent, pinnedBuildOf } from '../support/workflows/deployment.ts';
-import { createNamespace } from '../support/workflows/temporal.ts';
 
 test('a worker whose environment names a build takes orders once that build is current, and stops in order', async () => {
-  const namespace = await createNamespace();
-  const { stores, client, ...shop } = await openWholeShop({
-    namespace,
-    env: { WORKER_DEPLOYMENT_NAME: 'lamps', WORKER_BUILD_ID: '5c1f0e9' },
+  const { stores, client, ...shop } = await openCheckout({
+    worker: 'whole',
+    workerEnv: { WORKER_DEPLOYMENT_NAME: 'lamps', WORKER_BUILD_ID: '5c1f0e9' },
+    reconcileEveryMs: 1_000,
   });
   const { saleId } = await stores.openSale(buildSale());
   const shopper = await shop.shopper();
