@@ -3,6 +3,7 @@ import { LongestFirst, SlowestFiles } from './stack/slowest-files.ts';
 
 /** What `npm run test:slow` runs: processes that die or are exchanged, a browser, clusters, long ways. */
 const SLOW = [
+  'test/api/orders/watch-faults.test.ts',
   'test/api/processes.test.ts',
   'test/browser/*.test.ts',
   'test/client/purchase.test.ts',
@@ -15,9 +16,10 @@ const SLOW = [
   'test/flow/{cluster,watch-cluster,sale-changes,temporal-lost,two-deployments,waiting}.test.ts',
   'test/monitoring/*.test.ts',
   'test/mysql/plans/*.test.ts',
+  'test/prepare.test.ts',
   'test/providers/provider-check.test.ts',
-  'test/push/delivery.test.ts',
-  'test/stack/{bootstrap,dev,processes,servers,supervisor}.test.ts',
+  'test/providers/stripe/requests.test.ts',
+  'test/stack/{bootstrap,dev,given-mysql,left-behind,processes,servers,supervisor}.test.ts',
   'test/versions/{patched,versions}.test.ts',
 ];
 /** Each fault once and a rolling restart; STORM_FAULTS makes it longer. */
@@ -39,6 +41,13 @@ const ON_REDIS_8 = [
   WHICH_REDIS,
   'test/flow/{purchase,rush,after-sale,money-back,late-money,sale-changes,redis-lost,failover,cluster}.test.ts',
 ];
+/** All that sends SQL, once more on MySQL instead of MariaDB. */
+const ON_MYSQL = [
+  'test/{activities,audit,events,money,mysql,ops,orders,parked,reconcile,sales,status,stores}/**/*.test.ts',
+  'test/flow/{after-sale,charges,drift,erase-person,free-orders,late-money,money-back,mysql-set-back}.test.ts',
+  'test/flow/{order-lines,purchase,restore,rush}.test.ts',
+  'test/{push,workers}/*.test.ts',
+];
 /** What depends on the Node version: HTTP, sockets, streams, processes, Temporal's native module. */
 const SMOKE = [
   'test/api/http/*.test.ts',
@@ -47,7 +56,7 @@ const SMOKE = [
   'test/push/*.test.ts',
   'test/redis/*.test.ts',
   'test/replay/*.test.ts',
-  'test/stack/*.test.ts',
+  'test/stack/{dev,ports,processes,supervisor}.test.ts',
 ];
 
 /**
@@ -83,6 +92,7 @@ export default defineConfig({
       project('storm', { include: STORM }),
       project('faults', { include: FAULTS }),
       project('redis-8', { include: ON_REDIS_8 }),
+      project('mysql', { include: ON_MYSQL, exclude: FAULTS, isolate: false }),
       project('openapi', { include: OPEN_API }),
     ],
   },
@@ -94,7 +104,7 @@ function project(name: string, own: TestProjectInlineConfiguration['test']): Tes
       name,
       ...own,
       maxWorkers: FILES_AT_ONCE,
-      setupFiles: 'test/support/workflows/no-worker-left.ts',
+      setupFiles: 'test/support/end-of-file.ts',
       // The Temporal worker's native module wants processes, not threads.
       pool: 'forks',
       // A real workflow on a real server takes seconds on a busy machine; this bounds a hang, it asserts no

@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['test/stack/left-behind/redis-left.ts'],
-          setupFiles: 'test/support/workflows/no-worker-left.ts',
+          setupFiles: 'test/support/end-of-file.ts',
           pool: 'forks',
           isolate: false,
         },

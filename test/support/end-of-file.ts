@@ -4,9 +4,9 @@
  */
 
 import { afterAll, expect } from 'vitest';
-import { closeWorlds } from '../close-later.ts';
-import { endOwnRedis } from '../own-redis.ts';
-import { runningWorkers } from './running-workers.ts';
+import { closeWorlds } from './close-later.ts';
+import { endOwnRedis } from './own-redis.ts';
+import { runningWorkers } from './workflows/running-workers.ts';
 
 // Registered before the file's own hooks, so they run after them, the last one first.
 afterAll(endOwnRedis);
