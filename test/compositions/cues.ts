@@ -34,7 +34,6 @@ export const CUES = {
   storing: { commitOf: ['INSERT INTO order_items'], moment: 'before' },
   stored: { commitOf: ['INSERT INTO order_items'], moment: 'after' },
   // The relay has stored the order, and its workflow's persistOrder finds it.
-  persisting: { commitOf: ['UPDATE orders SET workflow_started_at = NOW(3)'], moment: 'before' },
   persisted: { commitOf: ['UPDATE orders SET workflow_started_at = NOW(3)'], moment: 'after' },
   'order-started': {
     statement: 'UPDATE orders SET engine_due_at = NULL, workflow_started_at =',
@@ -42,16 +41,12 @@ export const CUES = {
   },
   // Where no workflow runs, the relay alone projects.
   'projected-ahead': { command: 'project', moment: 'after' },
-  'receiving-notice': { commitOf: ['INSERT INTO payment_events'], moment: 'before' },
   'notice-received': { commitOf: ['INSERT INTO payment_events'], moment: 'after' },
   'before-signal': { command: 'admit', about: '-', moment: 'before' },
   'marked-paid': { commitOf: ["UPDATE payments SET status = 'applied'"], moment: 'after' },
-  'stock-sold': { command: 'confirm', moment: 'after' },
-  'stock-released': { command: 'release', moment: 'after' },
   cancelled: { commitOf: ['UPDATE orders SET status ='], about: "'cancelled'", moment: 'after' },
   // Where no workflow ends an order, the ender releases it.
   'ended-unbegun': { command: 'release', moment: 'before' },
-  'end-in-redis': { statement: 'UPDATE orders SET end_due_at = NULL WHERE', moment: 'before' },
   'session-void': { request: 'POST /v1/payment_sessions/{id}/void', moment: 'after' },
   abandoned: { commitOf: ['INSERT INTO orders ('], about: "'failed'", moment: 'after' },
   'cancel-requested': {
@@ -59,34 +54,19 @@ export const CUES = {
     about: "'shopper_request'",
     moment: 'after',
   },
-  'reversal-received': {
-    commitOf: ['INSERT INTO payment_events'],
-    about: "'payment_reversed'",
-    moment: 'after',
-  },
-  'session-begun': { commitOf: ['INSERT INTO payment_sessions'], moment: 'after' },
   'session-at-provider': { request: 'POST /v1/payment_sessions', moment: 'after' },
   'refund-made': { request: 'POST /v1/refunds', moment: 'after' },
   'refund-recorded': { commitOf: ['INSERT INTO reversals'], moment: 'after' },
   'give-back-booked': { commitOf: ['UPDATE refunds SET given_back = TRUE'], moment: 'after' },
-  'units-given-back': { command: 'give-back', moment: 'after' },
   // A claim that is released or taken gets a time.
   'refund-started': { statement: 'UPDATE payments SET engine_due_at =', about: '= NULL', moment: 'before' },
   // A pass that finds nothing commits too.
   'numbering-events': { commitOf: ['UPDATE event_dispatch'], moment: 'before' },
   pushed: { statement: "UPDATE push_deliveries SET status = 'delivered'", moment: 'before' },
-  fed: {
-    commitOf: ['INSERT INTO push_deliveries', 'UPDATE push_endpoints SET fed_sequence'],
-    moment: 'after',
-  },
   // A warm-up is a change as well.
   'change-recorded': { commitOf: ['INSERT INTO sale_changes'], about: "'put'", moment: 'after' },
   // The sales of these tests are warm before the process begins.
   'change-decided': { command: 'change-sale', moment: 'after' },
-  'change-settling': {
-    commitOf: ['UPDATE sale_changes SET status =', 'UPDATE sales SET version = version + 1'],
-    moment: 'before',
-  },
   'reserved-again': { command: 'reserve-again', moment: 'after' },
 } as const satisfies Record<string, Cue>;
 

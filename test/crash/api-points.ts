@@ -85,26 +85,8 @@ async function buyWaiting(world: CrashWorld) {
 
 export const apiPoints: Point[] = [
   {
-    name: 'API: an order whose caller waits is about to be stored',
-    doom: { part: 'api', cue: 'storing', withoutOther: true },
-    async scenario(world) {
-      const { orderNo, stored, waiting } = await buyWaiting(world);
-      expect([stored, waiting]).toEqual([{ orders: 0 }, 1]);
-      return { [orderNo]: 'paid' };
-    },
-  },
-  {
     name: 'API: an order whose caller waits is stored, and neither shown nor answered',
     doom: { part: 'api', cue: 'stored', withoutOther: true },
-    async scenario(world) {
-      const { orderNo, stored, waiting } = await buyWaiting(world);
-      expect([stored, waiting]).toEqual([{ orders: 1 }, 1]);
-      return { [orderNo]: 'paid' };
-    },
-  },
-  {
-    name: 'API: an order whose caller waits is stored and shown, and its entry is not taken off',
-    doom: { part: 'api', cue: 'projected-ahead', withoutOther: true },
     async scenario(world) {
       const { orderNo, stored, waiting } = await buyWaiting(world);
       expect([stored, waiting]).toEqual([{ orders: 1 }, 1]);
@@ -131,17 +113,6 @@ export const apiPoints: Point[] = [
 
       await expectLamps(world, { available: 9, held: 0, sold: 1 });
       return { [orderNo]: 'paid' };
-    },
-  },
-  {
-    name: 'API: the inbox is about to commit',
-    doom: { part: 'api', cue: 'receiving-notice' },
-    async scenario(world) {
-      const buyer = await buyAndPay(world);
-      expect([await countNotices(world), world.deliveries()]).toEqual([{ notices: 0 }, 0]);
-
-      await world.takeOver();
-      return expectPaid(world, buyer);
     },
   },
   {
@@ -182,15 +153,6 @@ export const apiPoints: Point[] = [
       expect(orderOf(repeated)).toMatchObject({ status: 'cancelled', reason: 'shopper_request' });
       await expectLamps(world, { available: 10, held: 0, sold: 0 });
       return { [orderNo]: 'cancelled' };
-    },
-  },
-  {
-    name: 'API: a payment session is recorded, and the provider not asked',
-    doom: { part: 'api', cue: 'session-begun' },
-    async scenario(world) {
-      const buyer = await buy(world);
-      await expectNoAnswer(buyer.shopper.pay(buyer.orderNo), world);
-      return payAgain(world, buyer);
     },
   },
   {

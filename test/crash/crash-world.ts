@@ -20,6 +20,7 @@ import { appEnv, demoSecrets, startApi, startWorker, type AppEnv } from '../../s
 import { findFreePort } from '../../stack/processes/ports.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
 import { CUES, frozenAt, lastWords, type CueName } from '../compositions/cues.ts';
+import { ageClaim, ageRelay } from '../support/ageing.ts';
 import { buildSale } from '../support/factories.ts';
 import { openPrivateStage } from '../support/private-stage.ts';
 import { openShopper, JWT_SECRET, type Shopper } from '../support/shopper.ts';
@@ -31,6 +32,9 @@ import { findMissing } from './aims.ts';
 
 /** Far longer than a new API needs to come up. */
 const RETRY_DELAYS_MS = Array.from({ length: 600 }, () => 100);
+
+/** A worker's, of orders, refunds and deliveries. */
+const CLAIMS = ['start', 'end', 'refund', 'push'] as const;
 
 export interface Doom {
   part: 'api' | 'worker';
@@ -57,14 +61,17 @@ export interface CrashWorld {
   /** Notices that the provider has got a 2xx for. */
   deliveries(): number;
   /** Waits until the doomed process has died: of SIGKILL, and at its cue. */
-  awaitDeath(withinMs?: number): Promise<void>;
+  awaitDeath(): Promise<void>;
   /** Waits until the doomed process has frozen at its cue. */
   awaitFreeze(): Promise<void>;
   thaw(): void;
   /** Whether the doomed process has logged this. */
   hasLogged(line: string): boolean;
-  /** Starts one that is to live. */
-  takeOver(): Promise<void>;
+  /**
+   * Starts one that is to live. Meanwhile the relay of the dead one has been silent for a minute, and its
+   * claims have run out, unless `claimsLast`: then only its relay is old.
+   */
+  takeOver(options?: { claimsLast?: boolean }): Promise<void>;
   /** How many processes have died without being stopped. */
   deaths(): number;
 }
@@ -117,9 +124,9 @@ export async function openCrashWorld(
     shopper: () => openShopper(apiUrl),
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     deliveries,
-    async awaitDeath(withinMs) {
+    async awaitDeath() {
       const death = `the death at ${doom.cue}: ${JSON.stringify(aim)}`;
-      const crash = await waitFor(death, () => crashes[0], withinMs);
+      const crash = await waitFor(death, () => crashes[0]);
       assert.match(
         crash.message,
         new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(killed by SIGKILL\\)`),
@@ -132,7 +139,9 @@ export async function openCrashWorld(
     },
     thaw: () => processes.thaw(doomed),
     hasLogged,
-    async takeOver() {
+    async takeOver({ claimsLast = false } = {}) {
+      await ageRelay(stores.redis, saleId);
+      if (!claimsLast) await Promise.all(CLAIMS.map((claim) => ageClaim(stores.pool, claim, 'all')));
       await startPart(processes, doom.part, env);
       if (doom.withoutOther === true) await startPart(processes, other, env);
     },

@@ -1,11 +1,17 @@
-/**
- * Crash points of the relay. Another takes its entries over
- * once it counts as dead: each takes most of a minute.
- */
+/** Crash points of the relay. Another takes its entries over once it counts as dead. */
 
 import { expect } from 'vitest';
+import { ageClaim } from '../support/ageing.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
-import { expectLamps, expectRelayToTakeOver, payAndSettle, type Point } from './shared-steps.ts';
+import { waitFor } from '../support/wait.ts';
+import {
+  expectLamps,
+  expectRelayToTakeOver,
+  payAndSettle,
+  releaseSlot,
+  takeSlot,
+  type Point,
+} from './shared-steps.ts';
 
 export const relayPoints: Point[] = [
   {
@@ -31,7 +37,7 @@ export const relayPoints: Point[] = [
     doom: { part: 'worker', cue: 'stored', env: { ENGINE_BUDGET: '1' } },
     async scenario(world) {
       const { stores, saleId } = world;
-      await stores.budget.acquire(['another-order']);
+      await takeSlot(world);
       const [payer, canceller, changer] = [
         await world.shopper(),
         await world.shopper(),
@@ -46,7 +52,7 @@ export const relayPoints: Point[] = [
       expect((await countStoredAhead(stores.pool)).get(saleId)).toBeGreaterThan(0);
       expect(await world.outboxLength()).toBe(3);
 
-      await stores.budget.release(['another-order']);
+      await releaseSlot(world);
       await world.takeOver();
       await canceller.cancel(cancelled);
       await expectRelayToTakeOver(world);
@@ -64,7 +70,7 @@ export const relayPoints: Point[] = [
     doom: { part: 'worker', cue: 'projected-ahead', env: { ENGINE_BUDGET: '1' } },
     async scenario(world) {
       const { stores, saleId } = world;
-      await stores.budget.acquire(['another-order']);
+      await takeSlot(world);
       const [payer, canceller] = [await world.shopper(), await world.shopper()];
       const [paid, cancelled] = await Promise.all([payer.buy(saleId), canceller.buy(saleId)]);
       await world.awaitDeath();
@@ -72,7 +78,7 @@ export const relayPoints: Point[] = [
       expect(projected.map((order) => order?.state.status)).toContain('awaiting_payment');
       expect(await world.outboxLength()).toBe(2);
 
-      await stores.budget.release(['another-order']);
+      await releaseSlot(world);
       await world.takeOver();
       await canceller.cancel(cancelled);
       await expectRelayToTakeOver(world);
@@ -111,9 +117,14 @@ export const relayPoints: Point[] = [
       expect([status.name, await world.outboxLength()]).toEqual(['RUNNING', 0]);
       expect((await countStoredAhead(world.stores.pool)).get(world.saleId)).toBe(1);
 
-      await world.takeOver();
-      // By the time the claim runs out the order has ended: that must change nothing.
+      await world.takeOver({ claimsLast: true });
       await payAndSettle(shopper, orderNo);
+      // When the claim runs out the order has ended: that must change nothing.
+      await ageClaim(world.stores.pool, 'start', orderNo);
+      await waitFor(
+        'the claim to be ended',
+        async () => (await countStoredAhead(world.stores.pool)).size === 0,
+      );
 
       await expectLamps(world, { available: 9, held: 0, sold: 1 });
       return { [orderNo]: 'paid' };

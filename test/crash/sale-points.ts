@@ -32,11 +32,6 @@ const points: [name: string, Pick<Point['doom'], 'part' | 'cue'>, Left][] = [
     { redis: AFTER, mysql: RAISED },
   ],
   [
-    'api: a change of a sale is about to be settled',
-    { part: 'api', cue: 'change-settling' },
-    { redis: AFTER, mysql: RAISED },
-  ],
-  [
     'worker: it completes a change whose process has died, and dies when Redis has made it',
     { part: 'worker', cue: 'change-decided' },
     { redis: AFTER, mysql: RAISED },

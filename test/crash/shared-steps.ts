@@ -2,6 +2,7 @@
 
 import { expect } from 'vitest';
 import type { OrderStatus } from '../../src/orders/order.ts';
+import { ENGINE_KEY } from '../../src/redis/keys.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
@@ -15,9 +16,6 @@ export interface Point {
   /** @returns the orders that were accepted, and how each must end */
   scenario(world: CrashWorld): Promise<Record<string, OrderStatus>>;
 }
-
-/** A relay counts as dead after 30 seconds, and the others look for dead ones every ten. */
-const RELAY_TAKES_OVER_MS = 90_000;
 
 export async function payAndSettle(shopper: Shopper, orderNo: string): Promise<void> {
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
@@ -51,5 +49,17 @@ export async function readLamps({ stores, saleId }: CrashWorld) {
 }
 
 export async function expectRelayToTakeOver({ outboxLength }: CrashWorld): Promise<void> {
-  await waitFor('every entry to be finished', async () => (await outboxLength()) === 0, RELAY_TAKES_OVER_MS);
+  await waitFor('every entry to be finished', async () => (await outboxLength()) === 0);
+}
+
+const OTHER = 'another-order';
+const HOUR_MS = 60 * 60_000;
+
+/** Another order has the only slot of the engine (ENGINE_BUDGET: '1'), until `releaseSlot`. */
+export async function takeSlot({ stores }: CrashWorld): Promise<void> {
+  await stores.redis.zadd(ENGINE_KEY, Date.now() + HOUR_MS, OTHER);
+}
+
+export async function releaseSlot({ stores }: CrashWorld): Promise<void> {
+  await stores.redis.zrem(ENGINE_KEY, OTHER);
 }

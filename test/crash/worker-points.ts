@@ -2,21 +2,22 @@
 
 import { expect } from 'vitest';
 import type { OrderStatus } from '../../src/orders/order.ts';
+import { endWindow } from '../support/ageing.ts';
 import { readFeed } from '../support/events.ts';
 import { sessionOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
-import { expectLamps, payAndSettle, payAt, readLamps, type Point } from './shared-steps.ts';
-
-/** Its workflow begins within a third of it, also while other tests use the processors. */
-const WINDOW_MS = 20_000;
+import {
+  expectLamps,
+  payAndSettle,
+  payAt,
+  readLamps,
+  releaseSlot,
+  takeSlot,
+  type Point,
+} from './shared-steps.ts';
 
 export const workerPoints: Point[] = [
-  {
-    name: 'worker: persistOrder is about to commit, for an order that is signalled before it is started',
-    doom: { part: 'worker', cue: 'persisting', env: { ENGINE_BUDGET: '1' } },
-    scenario: cancelBeforeStart,
-  },
   {
     name: 'worker: persistOrder has committed, for an order that is signalled before it is started',
     doom: { part: 'worker', cue: 'persisted', env: { ENGINE_BUDGET: '1' } },
@@ -41,45 +42,12 @@ export const workerPoints: Point[] = [
     },
   },
   {
-    name: 'worker: markPaid has committed and the stock is sold, and Temporal does not know it',
-    doom: { part: 'worker', cue: 'stock-sold' },
-    async scenario(world) {
-      const shopper = await world.shopper();
-      const orderNo = await shopper.buy(world.saleId);
-      await shopper.awaitStatus(orderNo, 'awaiting_payment');
-      await payAt(sessionOf(await shopper.pay(orderNo)).url);
-      await world.awaitDeath();
-      expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 1 }, mysql: { held: 0, sold: 1 } });
-
-      await world.takeOver();
-      await shopper.awaitStatus(orderNo, 'paid');
-
-      await expectLamps(world, { available: 9, held: 0, sold: 1 });
-      return { [orderNo]: 'paid' };
-    },
-  },
-  {
-    name: 'worker: cancelOrder has committed and the stock is released, and Temporal does not know it',
-    doom: { part: 'worker', cue: 'stock-released', sale: { paymentWindowMs: WINDOW_MS } },
-    async scenario(world) {
-      const shopper = await world.shopper();
-      const orderNo = await shopper.buy(world.saleId);
-      await world.awaitDeath();
-      expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 0 }, mysql: { held: 0, sold: 0 } });
-
-      await world.takeOver();
-      await shopper.awaitStatus(orderNo, 'cancelled');
-
-      await expectLamps(world, { available: 10, held: 0, sold: 0 });
-      return { [orderNo]: 'cancelled' };
-    },
-  },
-  {
     name: 'worker: cancelOrder has committed at the end of the window, and the stock is still held',
-    doom: { part: 'worker', cue: 'cancelled', sale: { paymentWindowMs: WINDOW_MS } },
+    doom: { part: 'worker', cue: 'cancelled' },
     async scenario(world) {
       const shopper = await world.shopper();
       const orderNo = await shopper.buy(world.saleId);
+      await endWindow(world.client, orderNo);
       await world.awaitDeath();
       expect((await world.stores.orders.read(orderNo))?.state.status).toBe('cancelled');
       expect(await readLamps(world)).toEqual({ redis: { held: 1, sold: 0 }, mysql: { held: 0, sold: 0 } });
@@ -142,18 +110,18 @@ export const workerPoints: Point[] = [
 /** The relay has no slot to start the order, so the wish to cancel starts its workflow, which persists it. */
 async function cancelBeforeStart(world: CrashWorld): Promise<Record<string, OrderStatus>> {
   const { stores, saleId } = world;
-  await stores.budget.acquire(['another-order']);
+  await takeSlot(world);
   const shopper = await world.shopper();
   const orderNo = await shopper.buy(saleId);
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
   await shopper.cancel(orderNo);
+  await releaseSlot(world);
   await world.awaitDeath();
   expect((await stores.orders.read(orderNo))?.state).toMatchObject({
     status: 'awaiting_payment',
     reason: 'shopper_request',
   });
 
-  await stores.budget.release(['another-order']);
   await world.takeOver();
   await shopper.awaitStatus(orderNo, 'cancelled');
 
