@@ -16,43 +16,26 @@ import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-
 import { acceptOrder } from '../support/accept-order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { closeAfterAll } from '../support/close-after-all.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
-import { expectStock, expectStockEquation } from '../support/stock.ts';
+import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
-const closers: (() => Promise<unknown>)[] = [];
+const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let checkout: Checkout;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-cluster-'));
-  closers.push(() => rm(dataDir, { recursive: true }));
+  onClose(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir });
-  closers.push(() => cluster.stop());
+  onClose(() => cluster.stop());
   checkout = await openCheckout({ stores: { REDIS_URL: cluster.redisUrl.split(',') } });
-  closers.push(() => checkout.close());
+  onClose(() => checkout.close());
 });
-afterAll(async () => {
-  await expectCleanAudit(checkout);
-  for (const close of closers.toReversed()) await close();
-});
-
-test('on a Redis Cluster an order is accepted, stored, paid, and its unit sold', async () => {
-  const { stores } = checkout;
-  expect(stores.redis).toBeInstanceOf(Cluster);
-  const { saleId } = await stores.openSale(buildSale());
-  const shopper = await checkout.shopper();
-
-  const orderNo = await shopper.buy(saleId);
-  await expectStockEquation(stores, saleId);
-  await shopper.awaitStatus(orderNo, 'awaiting_payment');
-  await pressPay(sessionOf(await shopper.pay(orderNo)).url);
-  await shopper.awaitStatus(orderNo, 'paid');
-
-  await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
-});
+afterAll(() => expectCleanAudit(checkout));
 
 test('on a Redis Cluster that has lost its list of sales the orders of a sale are stored all the same', async () => {
   const { stores } = checkout;

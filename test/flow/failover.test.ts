@@ -4,11 +4,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { runRedisWatch } from '../../src/workers/redis-watch.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { closeAfterAll } from '../support/close-after-all.ts';
 import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
 import { openCrowd } from './crowd.ts';
@@ -16,26 +17,23 @@ import { finishSale, readCauses } from './sale-end.ts';
 
 const LAMPS = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 5_000, limitPerUser: null };
 
-const closers: (() => Promise<unknown>)[] = [];
+const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let checkout: Checkout;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-failover-'));
-  closers.push(() => rm(dataDir, { recursive: true }));
+  onClose(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir, replicas: true });
-  closers.push(() => cluster.stop());
+  onClose(() => cluster.stop());
   checkout = await openCheckout({ stores: { REDIS_URL: cluster.redisUrl.split(',') } });
-  closers.push(() => checkout.close());
+  onClose(() => checkout.close());
   const watching = new AbortController();
   const watch = runRedisWatch({ ...checkout.stores, log: silent }, watching.signal);
-  closers.push(() => {
+  onClose(() => {
     watching.abort();
     return watch;
   });
-});
-afterAll(async () => {
-  for (const close of closers.toReversed()) await close();
 });
 
 /** The port of the master that owns the sale's keys. */

@@ -5,33 +5,31 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Cluster, type Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';
+import { closeAfterAll } from '../support/close-after-all.ts';
 import { openEvents, type EventStream } from '../support/event-stream.ts';
 import { buildSale } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 
-const closers: (() => Promise<unknown>)[] = [];
+const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let api: TestApi;
 let redis: Cluster;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-watch-cluster-'));
-  closers.push(() => rm(dataDir, { recursive: true }));
+  onClose(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir, replicas: true });
-  closers.push(() => cluster.stop());
+  onClose(() => cluster.stop());
   api = await openApi({ REDIS_URL: cluster.redisUrl.split(',') });
-  closers.push(() => api.close());
+  onClose(() => api.close());
   assert(api.stores.redis instanceof Cluster);
   ({ redis } = api.stores);
-});
-afterAll(async () => {
-  for (const close of closers.toReversed()) await close();
 });
 
 interface Watched {
