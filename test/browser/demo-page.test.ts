@@ -4,20 +4,27 @@
  */
 
 import type { Locator, Page } from 'playwright-core';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import type { Sale } from '../../src/sales/sale.ts';
-import { openCheckout } from '../support/checkout.ts';
-import { buildSale } from '../support/factories.ts';
+import { openCheckout, type Checkout } from '../support/checkout.ts';
+import { buildSale, uniqueSaleId } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
 import { JWT_SECRET, orderOf as orderOfReply, send } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
-import { withBrowser } from './browser.ts';
+import { openBrowser } from './browser.ts';
 
 const WIDE = { width: 1280 };
 /** The narrowest phone in use. */
 const NARROW = { width: 360 };
 const TEMPORAL_UI_URL = 'http://temporal.example';
+
+const withBrowser = openBrowser();
+let checkout: Checkout;
+beforeAll(async () => {
+  checkout = await openCheckout({ overrides: { demo: buildDemo(uniqueSaleId(), TEMPORAL_UI_URL) } });
+});
+afterAll(() => checkout.close());
 
 test.each([WIDE, NARROW])('a shopper buys and pays on a page $width pixels wide', async (size) => {
   await onDemoPage(size, buildSale(), async (page) => {
@@ -243,24 +250,18 @@ async function onDemoPage(
   sale: Sale,
   use: (page: Page) => Promise<void>,
 ): Promise<void> {
-  await withDemo(sale, (url) =>
-    withBrowser(size, async (context) => {
-      const page = await context.newPage();
-      await page.goto(url);
-      await use(page);
-    }),
-  );
-}
-
-async function withDemo(sale: Sale, use: (url: string) => Promise<void>): Promise<void> {
-  const demo = buildDemo(sale.saleId, TEMPORAL_UI_URL);
-  const checkout = await openCheckout({ overrides: { demo } });
-  try {
-    await checkout.stores.openSale(sale);
-    await use(checkout.url);
-  } finally {
-    await checkout.close();
-  }
+  await checkout.stores.openSale(sale);
+  await withBrowser(size, async (context) => {
+    const page = await context.newPage();
+    // The service has one demo sale, and each test has another.
+    await page.route('**/demo/token', async (route) => {
+      const response = await route.fetch();
+      const reply: unknown = await response.json();
+      await route.fulfill({ response, json: Object.assign({}, reply, { saleId: sale.saleId }) });
+    });
+    await page.goto(checkout.url);
+    await use(page);
+  });
 }
 
 /** On the provider's page, whose button names the amount; the demo's own buttons to pay name the order. */

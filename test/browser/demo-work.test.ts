@@ -8,7 +8,7 @@ import type { Sale } from '../../src/sales/sale.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
-import { withBrowser } from './browser.ts';
+import { openBrowser } from './browser.ts';
 
 const WIDE = { width: 1280 };
 const NARROW = { width: 390 };
@@ -18,6 +18,7 @@ const LITTLE_WORK = { kind: 'proof_of_work', costKib: 64, aheadMs: 10 * MINUTE_M
 
 const challengeSchema = z.looseObject({ parameters: z.looseObject({ keyPrefix: z.string() }) });
 
+const withBrowser = openBrowser();
 let api: TestApi;
 beforeAll(async () => {
   api = await openApi();

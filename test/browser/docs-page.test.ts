@@ -3,46 +3,46 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
-import { openApi } from '../api/open-api.ts';
-import { withBrowser } from './browser.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openApi, type TestApi } from '../api/open-api.ts';
+import { openBrowser } from './browser.ts';
+
+const withBrowser = openBrowser();
+let api: TestApi;
+beforeAll(async () => {
+  api = await openApi();
+});
+afterAll(() => api.close());
 
 test.each([{ width: 1280 }, { width: 390 }])(
   'the calls are read on a page $width pixels wide, from this API alone',
   async (size) => {
-    const api = await openApi();
-    try {
-      await withBrowser(size, async (context) => {
-        const foreign: string[] = [];
-        const said: string[] = [];
-        const page = await context.newPage();
-        page.on('request', (request) => {
-          const url = request.url();
-          if (!url.startsWith(`${api.url}/`) && !/^(data|blob):/.test(url)) foreign.push(url);
-        });
-        // A browser says there what the policy of the page forbids.
-        page.on('console', (message) => {
-          if (message.type() === 'error' || message.type() === 'warning') said.push(message.text());
-        });
-        await page.goto(`${api.url}/docs`);
-        await page.getByRole('heading', { name: 'Holdfast' }).first().waitFor();
-        await page
-          .getByText(/Calls of shoppers, by a token/)
-          .first()
-          .waitFor();
-        await page
-          .getByText(/^\/v1\/orders$/)
-          .first()
-          .waitFor();
-
-        expect({ foreign, said }).toEqual({ foreign: [], said: [] });
-        expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(
-          0,
-        );
+    await withBrowser(size, async (context) => {
+      const foreign: string[] = [];
+      const said: string[] = [];
+      const page = await context.newPage();
+      page.on('request', (request) => {
+        const url = request.url();
+        if (!url.startsWith(`${api.url}/`) && !/^(data|blob):/.test(url)) foreign.push(url);
       });
-    } finally {
-      await api.close();
-    }
+      // A browser says there what the policy of the page forbids.
+      page.on('console', (message) => {
+        if (message.type() === 'error' || message.type() === 'warning') said.push(message.text());
+      });
+      await page.goto(`${api.url}/docs`);
+      await page.getByRole('heading', { name: 'Holdfast' }).first().waitFor();
+      await page
+        .getByText(/Calls of shoppers, by a token/)
+        .first()
+        .waitFor();
+      await page
+        .getByText(/^\/v1\/orders$/)
+        .first()
+        .waitFor();
+
+      expect({ foreign, said }).toEqual({ foreign: [], said: [] });
+      expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0);
+    });
   },
 );
 

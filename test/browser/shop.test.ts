@@ -1,23 +1,22 @@
 /** The example shop in a real browser: it sells through Holdfast, over HTTP alone and from another origin. */
 
 import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { closeAfterAll } from '../support/close-after-all.ts';
 import { waitFor } from '../support/wait.ts';
-import { withBrowser } from './browser.ts';
+import { openBrowser } from './browser.ts';
 import { openShopWorld, type Entry, type ShopWorld } from './shop-world.ts';
 
 const JACKET = 'A 4/2 blue';
 const THERMOS = 'TH:1L/green';
 
+const withBrowser = openBrowser();
 let world: ShopWorld;
-const closers: (() => Promise<void>)[] = [];
+const onClose = closeAfterAll();
 beforeAll(async () => {
-  world = await openShopWorld((close) => closers.push(close));
+  world = await openShopWorld(onClose);
   await world.runProgram('publish.js');
   await world.startBackOffice();
-});
-afterAll(async () => {
-  for (const close of closers.toReversed()) await close();
 });
 
 describe.each([
