@@ -1,17 +1,22 @@
 /**
- * The chaos suite as CI runs it: each process is killed, as many wires are struck, data are lost
- * and workflows meddled with once in each way, and a rolling restart follows.
+ * The chaos suite as CI runs it: processes are killed, wires struck, data lost and workflows meddled with,
+ * and a rolling restart follows.
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { faultsOfRolling, faultsOfStorm } from '../../chaos/report.ts';
 import { runRolling } from '../../chaos/rolling.ts';
-import { runStorm } from '../../chaos/storm.ts';
+import { runStorm, type StormReport } from '../../chaos/storm.ts';
 import { startSystem } from '../../chaos/system.ts';
 import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
 
-/** Six kinds of kills and wires each, five of losses and of meddling; a longer storm is `npm run chaos`. */
-const FAULTS = 22;
+/**
+ * Two each of kills, struck wires, lost data and meddling, which takes some three minutes. A release has
+ * STORM_FAULTS=100; a storm of any length is `npm run chaos`.
+ */
+const FAULTS = Number(process.env['STORM_FAULTS'] ?? 8);
+/** From so many on traffic meets each way that an order can go. */
+const FAULTS_FOR_ALL_WAYS = 22;
 /** With the minutes in which late money comes to rest; a storm of 13 minutes was seen on a busy machine. */
 const TIMEOUT_MS = 25 * 60_000;
 
@@ -43,26 +48,8 @@ test(
     expect(faultsOfStorm(report)).toEqual([]);
     expect(report.struck).toHaveLength(FAULTS);
     expect(report.answers.get('accepted')).toBeGreaterThan(0);
-    const { duplicate, reorder, drop, late } = report.mischief;
-    expect(Math.min(duplicate, reorder, drop, late)).toBeGreaterThan(0);
-    expect(report.books.returned.amount).toBeGreaterThan(0);
     expect(report.neighbour.ends.get('paid')).toBeGreaterThan(0);
-    const { pulled, pushed } = report.backOffice.notices;
-    // Whether a wait runs out is left to the faults: test/flow/waiting.test.ts has some that do.
-    const { timedOut: _, ...history } = report.history;
-    const ways = { ...history, pulled, pushed, free: report.ends.get('of them free') };
-    for (const [way, times] of Object.entries(ways)) expect(times, way).toBeGreaterThan(0);
-    expect(report.answers.get('called_off')).toBeGreaterThan(0);
-    for (const done of [
-      'changes made',
-      'refunds of all',
-      'refunds of a line',
-      'deadlines extended',
-      'extended orders that ended at their later deadline',
-      'orders cancelled as called off',
-      'orders refunded as called off',
-    ])
-      expect(report.byShop.get(done), done).toBeGreaterThan(0);
+    if (FAULTS >= FAULTS_FOR_ALL_WAYS) expectAllWays(report);
   },
 );
 
@@ -76,3 +63,26 @@ test(
     expect(report.restarts.map(({ name }) => name)).toEqual(['api-1', 'api-2', 'worker-1', 'worker-2']);
   },
 );
+
+/** Each mischief, each way to follow an order, and each act of staff has come about. */
+function expectAllWays(report: StormReport): void {
+  const { duplicate, reorder, drop, late } = report.mischief;
+  expect(Math.min(duplicate, reorder, drop, late)).toBeGreaterThan(0);
+  expect(report.books.returned.amount).toBeGreaterThan(0);
+  const { pulled, pushed } = report.backOffice.notices;
+  // Whether a wait runs out is left to the faults: test/flow/waiting.test.ts has some that do.
+  const { timedOut: _, ...history } = report.history;
+  const ways = { ...history, pulled, pushed, free: report.ends.get('of them free') };
+  for (const [way, times] of Object.entries(ways)) expect(times, way).toBeGreaterThan(0);
+  expect(report.answers.get('called_off')).toBeGreaterThan(0);
+  for (const done of [
+    'changes made',
+    'refunds of all',
+    'refunds of a line',
+    'deadlines extended',
+    'extended orders that ended at their later deadline',
+    'orders cancelled as called off',
+    'orders refunded as called off',
+  ])
+    expect(report.byShop.get(done), done).toBeGreaterThan(0);
+}
