@@ -4,7 +4,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { callOffReply } from '../../src/api/calls/call-off.ts';
 import { saleReply } from '../../src/api/calls/sale-views.ts';
 import { signToken } from '../../src/api/http/auth.ts';
-import { callOffWorkflowId } from '../../src/workflows/contract.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
@@ -173,54 +172,4 @@ test('of a called-off SKU its lines go back, with the charges where nothing else
     ['card', undefined],
   ]);
   expect(skus[1]?.available).toBe(100);
-});
-
-test('a calling-off whose workflow is terminated is begun again by the reconciliation', async () => {
-  const { saleId } = await openSale();
-  const shopper = await checkout.shopper();
-  const orderNo = await pay(shopper, await buy(shopper, saleId, { lamp: 1 }));
-  await checkout.providerConsole.setMischief({ refund_refused: 1 });
-
-  const { jobId } = callOffReply.parse((await callOff(saleId)).body);
-  const handle = checkout.client.workflow.getHandle(callOffWorkflowId({ jobId }));
-  await waitFor('its workflow', () =>
-    handle.describe().then(
-      () => true,
-      () => false,
-    ),
-  );
-  await handle.terminate('by hand');
-  await checkout.providerConsole.setMischief({});
-
-  await awaitEnd(saleId);
-  expect(await returnedOf(orderNo)).toBe(LAMP_PRICE);
-  const repairs = await select(
-    checkout.stores.pool,
-    `SELECT subject FROM audit_log WHERE action = 'workflow_lost' AND subject = ?`,
-    [`sale ${saleId}`],
-  );
-  expect(repairs.length).toBeGreaterThan(0);
-});
-
-test('a calling-off that MySQL loses in mid-way is written again by its workflow, and ends', async () => {
-  const { saleId } = await openSale();
-  const shopper = await checkout.shopper();
-  const orderNo = await pay(shopper, await buy(shopper, saleId, { lamp: 1 }));
-  await checkout.providerConsole.setMischief({ refund_refused: 1 });
-  const { jobId } = callOffReply.parse((await callOff(saleId)).body);
-  const handle = checkout.client.workflow.getHandle(callOffWorkflowId({ jobId }));
-  await waitFor(
-    'its first pass',
-    async () => ((await checkout.stores.callingOffs.readJob(jobId))?.passes ?? 0) > 0,
-  );
-
-  const { pool } = checkout.stores;
-  await pool.query('DELETE FROM calling_offs WHERE job_id = ?', [jobId]);
-  await pool.query('UPDATE sales SET called_off = NULL WHERE sale_id = ?', [saleId]);
-  await checkout.providerConsole.setMischief({});
-
-  await waitFor('the job', async () => (await checkout.stores.callingOffs.readJob(jobId)) !== undefined);
-  expect(await awaitEnd(saleId)).toMatchObject({ jobId });
-  expect(await returnedOf(orderNo)).toBe(LAMP_PRICE);
-  await handle.result();
 });
