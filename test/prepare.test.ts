@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { repoDir } from '../stack/install/repo-dir.ts';
 import { ownRedisUrl } from './support/own-redis.ts';
 import { startPrivateRedis } from './support/private-redis.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 interface Ended {
   exitCode: number | string;
@@ -89,7 +88,6 @@ test('a Redis that may evict accepted orders is refused', async () => {
   const redis = await startPrivateRedis();
   onTestFinished(() => redis.stop());
   const own = await openTestStores({ REDIS_URL: [redis.url] });
-  onTestFinished(() => own.close());
   await own.redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
 
   expectOneLine(await prepare({ REDIS_URL: redis.url }), /allkeys-lru.*noeviction/);

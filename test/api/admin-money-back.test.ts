@@ -1,7 +1,7 @@
 /** Two calls of administrators: what they ask of the store, and how each of its outcomes is answered. */
 
 import { SignJWT } from 'jose';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { buildOrder } from '../support/factories.ts';
@@ -28,10 +28,6 @@ beforeAll(async () => {
   };
   app = await api.withParts({ refunds });
   admin = await signToken(JWT_SECRET, 'grace', '1h', { roles: ['admin'] });
-});
-afterAll(async () => {
-  await app.close();
-  await api.close();
 });
 beforeEach(() => {
   asked = [];

@@ -1,6 +1,6 @@
 /** What the reconciliation found is in the metrics of each API, and a Redis that is away delays no scrape. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { showBoard } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders, type StatusReaders } from '../../src/status/board.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 function show(instead: Partial<StatusReaders> = {}) {
   const metrics = createMetrics();

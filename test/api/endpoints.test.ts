@@ -1,6 +1,6 @@
 /** The endpoints of push over HTTP: set, shown, changed, tested, replayed, removed; and hostile input. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   createdEndpointReply,
   deliveriesReply,
@@ -33,7 +33,6 @@ beforeAll(async () => {
     buildSale({ skus: [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }] }),
   ));
 });
-afterAll(() => api.close());
 beforeEach(async () => {
   for (const table of ['push_deliveries', 'push_endpoints', 'audit_log'])
     await modify(api.stores.pool, `DELETE FROM ${table}`);
@@ -364,7 +363,6 @@ describe('hostile input', () => {
 
   test('an address inside a private network is refused unless that is allowed', async () => {
     const strict = await api.withParts({ pushRules: { allowPrivate: false, requireHttps: true } });
-    onTestFinished(() => strict.close());
     for (const url of [
       'https://127.0.0.1/',
       'https://localhost/',

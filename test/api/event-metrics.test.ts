@@ -1,6 +1,6 @@
 /** The metrics of events: how far they and their consumers are behind. No scrape waits for MySQL. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { showBoard } from '../../src/api/gauges.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { createStatusBoard, statusReaders, type StatusReaders } from '../../src/status/board.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 function show(instead: Partial<StatusReaders> = {}) {
   const metrics = createMetrics();

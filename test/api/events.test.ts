@@ -1,6 +1,6 @@
 /** The feed of events over HTTP: reading, waiting, consumers, and what is refused. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { MAX_FEEDS_IN_FLIGHT } from '../../src/api/app.ts';
 import { eventsReply, consumerReply, consumersReply } from '../../src/api/calls/events.ts';
 import { signToken } from '../../src/api/http/auth.ts';
@@ -24,7 +24,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
   await storeSome(3);
 });
-afterAll(() => api.close());
 
 async function storeSome(count: number): Promise<void> {
   await api.stores.orders.storeOrders(
@@ -151,7 +150,6 @@ async function openCounting() {
     },
   };
   const app = await api.withParts({ eventTicker: counting });
-  onTestFinished(() => app.close());
   return { url: app.url, ticker, counts };
 }
 
@@ -325,7 +323,6 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
     eventRows: mysqlStores(pool).eventRows,
     eventConsumers: mysqlStores(pool).eventConsumers,
   });
-  onTestFinished(() => app.close());
   const calls: [string, string, object?][] = [
     ['GET', '?after=1'],
     ['GET', '?consumer=books'],
@@ -340,7 +337,6 @@ test('while MySQL is away the feed says so, and a caller who waits gets that ans
   const broken = await api.withParts({
     eventTicker: createEventTicker({ eventRows: mysqlStores(pool).eventRows }),
   });
-  onTestFinished(() => broken.close());
   const waiting = await call('GET', `?after=${await lastSequence()}&wait=25`, undefined, broken.url);
   expect(refusalOf(waiting)).toBe('503 events_unavailable');
 });

@@ -1,6 +1,6 @@
 /** Liveness, readiness, unexpected failures, and the demo that is there only when it is configured. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
@@ -12,7 +12,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 test('a process with its stores is alive and ready', async () => {
   expect(await send(`${api.url}/healthz`, 'GET')).toMatchObject({ status: 200, body: { status: 'ok' } });
@@ -55,7 +54,6 @@ test('however many ask at once whether a process is ready, its stores are asked 
 
 test('a process that is stopping gets no new requests', async () => {
   const app = await api.withParts({ isStopping: () => true });
-  onTestFinished(() => app.close());
   expect((await send(`${app.url}/readyz`, 'GET')).status).toBe(503);
   expect((await send(`${app.url}/healthz`, 'GET')).status).toBe(200);
 });
@@ -65,7 +63,6 @@ test('an unexpected failure answers 500 and shows nothing of its cause', async (
     throw new TypeError('no mysql at 127.0.0.1');
   };
   const app = await api.withParts({ provider: { ...api.provider, verifyNotice } });
-  onTestFinished(() => app.close());
   const reply = await send(`${app.url}/v1/webhooks/payments`, 'POST', { body: {} });
   expect(refusalOf(reply)).toBe('500 internal_error');
 });
@@ -78,7 +75,6 @@ test('without the demo there is no page and no token', async () => {
 test('the demo serves its page, and a token that buys', async () => {
   const { saleId } = await api.stores.openSale(buildSale());
   const app = await api.withParts({ demo: buildDemo(saleId) });
-  onTestFinished(() => app.close());
   const page = await send(`${app.url}/`, 'GET');
   expect(page.status).toBe(200);
   expect(page.headers.get('content-type')).toContain('text/html');

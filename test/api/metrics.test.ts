@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_NOTICES_IN_FLIGHT } from '../../src/api/app.ts';
 import { PROBLEMS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
 import { modify } from '../../src/mysql/connection.ts';
@@ -22,12 +22,10 @@ let app: HttpApp;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 beforeEach(() => open({}));
 
 async function open(overrides: Parameters<TestApi['withParts']>[0]): Promise<void> {
   const opened = await api.withParts(overrides);
-  onTestFinished(() => opened.close());
   app = opened;
 }
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { appEnv, startApi, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
@@ -24,7 +24,6 @@ let crashes: string[];
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   await stores.redis.flushall();
   url = `http://127.0.0.1:${await findFreePort()}`;

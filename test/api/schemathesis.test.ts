@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { signToken, type Rights } from '../../src/api/http/auth.ts';
 import type { Sale } from '../../src/sales/sale.ts';
@@ -227,7 +227,6 @@ test.each<[string, string[], Rights]>([
   'the answers to %s are those of the document',
   async (_, paths, rights) => {
     const checkout = await openCheckout();
-    onTestFinished(() => checkout.close());
     const world = await furnish(checkout);
     const token = await signToken(JWT_SECRET, 'ada', '6h', rights);
     console.log(`· schemathesis, seed ${SEED}, ${CASES} cases an operation`);

@@ -1,6 +1,6 @@
 /** The table of rights: each call of the back office, tried with each scope, each role, and without. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { ADMIN_CALLS } from '../../src/api/calls/calls.ts';
 import { signToken, type Rights } from '../../src/api/http/auth.ts';
 import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../../src/api/http/scopes.ts';
@@ -13,7 +13,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 const ROLES = Object.keys(ROLE_SCOPES).filter((name): name is Role => Object.hasOwn(ROLE_SCOPES, name));
 const calls = Object.entries(ADMIN_CALLS).map(([call, { scope }]): [string, Scope] => [call, scope]);

@@ -1,6 +1,6 @@
 /** A program reads what is wrong and what waits, from memory: no store that is away delays it. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import { createStatusBoard, statusReaders } from '../../src/status/board.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -11,7 +11,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 async function readStatus(url: string): Promise<Reply> {
   const authorization = `Bearer ${await signToken(JWT_SECRET, 'olga', '1h', { scope: 'status:read' })}`;

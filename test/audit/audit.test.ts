@@ -2,7 +2,7 @@
 
 import type { RowDataPacket } from 'mysql2/promise';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { beginLook } from '../../src/audit/look.ts';
 import type { AuditedFeed } from '../../src/audit/reads.sql.ts';
 import {
@@ -28,7 +28,6 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout();
 });
-afterAll(() => checkout.close());
 
 interface Sold {
   saleId: string;

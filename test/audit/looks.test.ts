@@ -1,6 +1,6 @@
 /** The looks of an audit: only what stays wrong is a finding, and all sales share what is read once. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Subject } from '../../src/audit/look.ts';
 import { auditAll } from '../../src/audit/run-audit.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -11,7 +11,6 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout();
 });
-afterAll(() => checkout.close());
 
 async function openSale(): Promise<Extract<Subject, { kind: 'sale' }>> {
   const { saleId } = await checkout.stores.openSale(buildSale());

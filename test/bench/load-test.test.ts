@@ -2,7 +2,7 @@
  * `npm run load` against a real API: it counts what the API answers, and says what is wrong where it cannot.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { LoadTestError, runLoadTest, type LoadTestOptions } from '../../bench/load-test/load-test.ts';
 import { signToken } from '../../src/api/http/auth.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
@@ -16,7 +16,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 function openSale(total: number, limitPerUser: number | null): Promise<{ saleId: string }> {
   return api.stores.openSale(

@@ -1,6 +1,6 @@
 /** The rows of the raw batches, which are the limit in the comparison, are the rows that Holdfast stores. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildOrders, SKU } from '../../bench/peers/orders.ts';
 import { storeRawBatch, toRawBatch } from '../../bench/peers/raw-batch.ts';
 import { buildSale } from '../support/factories.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** All rows of the sale, and the stock that they hold; leaves the sale as it was. */
 async function takeRows(saleId: string) {

@@ -1,7 +1,7 @@
 /** Seeded orders against one that the product accepted and stored. */
 
 import assert from 'node:assert/strict';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { seedOrders, type SeededOrder, type SeedStage } from '../../bench/compare/growth/seed-orders.ts';
 import { fingerprintOf } from '../../src/orders/content.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
@@ -14,8 +14,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-
-afterAll(() => stores.close());
 
 test.for<SeedStage>(['waiting', 'due', 'open'])(
   'seeds orders that are %s as the product has them',

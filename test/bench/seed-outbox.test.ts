@@ -1,6 +1,6 @@
 /** The seeding of an outbox accepts orders as the API does. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { seedOutbox } from '../../bench/seed-outbox.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { listWaiting } from '../../src/redis/outbox.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const skus = [{ sku: 'unit', name: 'Unit', unitPrice: 1_000, total: 1_200, limitPerUser: null }];
 

@@ -1,6 +1,6 @@
 /** The second model of design D: a purchase is answered only once its order is stored. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Peer, PeerOrder } from '../../bench/peers/peer.ts';
 import { openWithWaits } from '../../bench/peers/stored-first.ts';
 import { buildOrder, uniqueSaleId } from '../support/factories.ts';
@@ -18,7 +18,6 @@ let peer: Peer;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(() => {
   saleId = uniqueSaleId();
 });

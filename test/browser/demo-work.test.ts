@@ -1,7 +1,7 @@
 /** The demo page of a sale that asks for work: altcha's widget solves the challenge in a real browser. */
 
 import type { BrowserContext, Page, Request } from 'playwright-core';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { saleKeys } from '../../src/redis/keys.ts';
 import type { Sale } from '../../src/sales/sale.ts';
@@ -23,7 +23,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 test.each([WIDE, NARROW])(
   'the device works, and the order is accepted, on a page $width pixels wide, from this API alone',

@@ -1,6 +1,6 @@
 /** The back office of a trial: once it is back it is told everything. What is wrong with that is found. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createBackOffice } from '../../chaos/back-office.ts';
 import { checkNotices, checkTold, type Told } from '../../chaos/feed-checks.ts';
 import { USUAL_RULES } from '../../src/api/http/auth.ts';
@@ -16,7 +16,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 const recorded = orderStateSchema.pick({ status: true, payment: true });
 type States = Map<string, Map<number, Pick<OrderState, 'status' | 'payment'>>>;
@@ -37,7 +36,6 @@ async function readStates(): Promise<States> {
 
 test('a back office that was away is told all that happened meanwhile, in order, and none of it is missing', async () => {
   const app = await api.withParts({ tokens: { ...USUAL_RULES, secret: demoSecrets.jwt, keys: undefined } });
-  onTestFinished(() => app.close());
   const { saleId } = await api.stores.openSale(buildSale());
   const backOffice = await createBackOffice([app.url], 'fulfilment');
   const sell = async () => {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { solveChallenge } from 'altcha-lib';
 import { deriveKey } from 'altcha-lib/algorithms/scrypt';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createAdmin } from '../../packages/client/src/admin.ts';
 import { createClient } from '../../packages/client/src/index.ts';
 import { signToken } from '../../src/api/http/auth.ts';
@@ -23,7 +23,6 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout();
 });
-afterAll(() => checkout.close());
 
 async function openClient(scope?: string) {
   const token = await signToken(

@@ -1,6 +1,6 @@
 /** MySQL loses commits while Redis goes on: no reader of the feed skips an event that has a number of old. */
 
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { readFeed } from '../../src/audit/reads.sql.ts';
 import { createDispatcher, readEvents } from '../../src/events/feed.ts';
 import { createWorkerMetrics } from '../../src/metrics.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 let saleId: string;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
   ({ saleId } = await stores.openSale(buildSale()));
 });
 

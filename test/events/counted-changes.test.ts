@@ -1,6 +1,6 @@
 /** The funnel: the process that numbers a change counts it, once, with how long the order took. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { createDispatcher } from '../../src/events/feed.ts';
 import { createWorkerMetrics } from '../../src/metrics.ts';
 import { agePayment } from '../support/ageing.ts';
@@ -16,7 +16,6 @@ let pass: () => Promise<number>;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   ({ saleId } = await stores.openSale(buildSale()));
   await openCounts().pass();

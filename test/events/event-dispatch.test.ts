@@ -1,7 +1,7 @@
 /** Numbering events: contiguous, in order per order, each once, whatever commits when. */
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { readEvents, type FeedEvent } from '../../src/events/feed.ts';
 import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
 import { recordShopEvent } from '../../src/sales/rows.sql.ts';
@@ -17,7 +17,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const lastSequence = () => stores.eventRows.readLastSequence();
 

@@ -1,6 +1,6 @@
 /** The feed as shops get it: the type of each event, and the order as of that very version. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { EVENT_TYPES, type EventType } from '../../src/events/event.ts';
 import { readEvents, type FeedEvent, type FeedPage, type FeedQuery } from '../../src/events/feed.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -18,7 +18,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 10_000, limitPerUser: null }];
   ({ saleId } = await stores.openSale(buildSale({ skus })));
 });
-afterAll(() => stores.close());
 
 async function store(overrides: Partial<Order> = {}): Promise<Order> {
   const order = buildOrder({ saleId, ...overrides });

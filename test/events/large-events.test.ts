@@ -1,6 +1,6 @@
 /** Pages of the feed are bounded by bytes, so that sales with many SKUs do not make an answer of 100 MB. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { readEvents, type EventFilter, type FeedPage } from '../../src/events/feed.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../../src/events/feed.ts';
 import { createEventSource } from '../../src/push/pusher.ts';
@@ -18,7 +18,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   ({ saleId } = await stores.openSale(buildSale()));
 });
-afterAll(() => stores.close());
 
 /** Records events of a sale with so many bytes each. @returns the sequence before the first of them */
 async function record(ofSale: string, ...sizes: number[]): Promise<number> {

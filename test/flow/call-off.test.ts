@@ -34,10 +34,7 @@ beforeAll(async () => {
   checkout = await openCheckout({ reconcileEveryMs: 1_000 });
   authorization = `Bearer ${await signToken(JWT_SECRET, 'grace', '1h', { roles: ['admin'] })}`;
 });
-afterAll(async () => {
-  await expectCleanAudit(checkout);
-  await checkout.close();
-});
+afterAll(() => expectCleanAudit(checkout));
 
 const openSale = () => checkout.stores.openSale(buildSale({ skus: SKUS }));
 

@@ -137,7 +137,6 @@ test('on a Redis Cluster a deployment with a prefix has keys of its own, and a s
     REDIS_URL: cluster.redisUrl.split(','),
     REDIS_KEY_PREFIX: 'theirs',
   });
-  onTestFinished(() => stores.close());
   await checkout.stores.deployment.join();
   await stores.deployment.join();
   const { saleId } = await stores.openSale(buildSale());

@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterEach, beforeAll, expect, test } from 'vitest';
 import { createOrderEngine } from '../../src/engine/order-engine.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import { RECONCILE_STEPS } from '../../src/reconcile/steps.ts';
@@ -27,7 +27,6 @@ beforeAll(async () => {
   checkout = await openCheckout();
 });
 afterEach(() => expectCleanAudit(checkout));
-afterAll(() => checkout.close());
 
 /** The steps that compare and repair, in their order. @returns what they did, added up */
 async function reconcile(names = ['holds', 'order-books', 'drift']): Promise<StepReport> {

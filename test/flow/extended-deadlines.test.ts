@@ -18,10 +18,7 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout({ reconcileEveryMs: 1_000 });
 });
-afterAll(async () => {
-  await expectCleanAudit(checkout);
-  await checkout.close();
-});
+afterAll(() => expectCleanAudit(checkout));
 
 async function place() {
   const { saleId } = await checkout.stores.openSale(buildSale());

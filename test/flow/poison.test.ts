@@ -5,7 +5,7 @@
  */
 
 import pLimit from 'p-limit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import type { Reversal } from '../../src/money/payment.ts';
 import { isUnavailable } from '../../src/mysql/connection.ts';
@@ -44,7 +44,6 @@ beforeAll(async () => {
   ({ saleId } = await stores.openSale(buildSale({ skus })));
   ops = openOps(stores, { TEMPORAL_NAMESPACE: checkout.client.options.namespace });
 });
-afterAll(() => checkout.close());
 
 function poison(real: TestStores): Stores {
   return {

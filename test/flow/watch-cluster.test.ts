@@ -64,7 +64,6 @@ async function watchBeside(url: string, others: readonly number[] = []): Promise
 async function openWatched(): Promise<string> {
   const watcherBounds = { ...WATCHER_BOUNDS, lookEveryMs: 3_600_000 };
   const app = await api.withParts({ watcherBounds });
-  onTestFinished(() => app.close());
   return app.url;
 }
 

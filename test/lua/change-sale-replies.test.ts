@@ -1,6 +1,6 @@
 /** Every reply of `change-sale`, which decides what a shop changes about a sale. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { run } from '../../src/redis/script.ts';
 import type { Sale } from '../../src/sales/sale.ts';
@@ -16,7 +16,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** Ten lamps, of which so many are held; its warm-up was the second change. */
 async function openStage(held: number) {

@@ -1,6 +1,6 @@
 /** Every reply of `forget-sale`, `forget-order` and `rename-user`, and what each leaves behind. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -19,7 +19,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** The reply, with the proof that it wrote nothing. */
 const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);

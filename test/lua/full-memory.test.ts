@@ -1,6 +1,6 @@
 /** What the scripts do when Redis is at maxmemory: taking stock is refused, giving it back still works. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** One byte is always used up already, so Redis refuses whatever wants memory. */
 async function withFullMemory(use: () => Promise<void>): Promise<void> {

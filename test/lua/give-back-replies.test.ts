@@ -1,6 +1,6 @@
 /** Every reply of `give-back`, which returns the units and the allowance of a refunded order. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -12,7 +12,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 type What = Partial<{ limit: boolean; stock: boolean }>;
 

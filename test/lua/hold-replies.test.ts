@@ -1,6 +1,6 @@
 /** Every reply of `confirm` and `release`, which end a hold. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** The reply, with the proof that it wrote nothing. */
 const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);

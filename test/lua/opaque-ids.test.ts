@@ -1,6 +1,6 @@
 /** The scripts count what a user has under the field that all other code reads, whatever SKU and user are. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { limitField, orderKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -9,7 +9,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 test.each([
   ['a:b', 'c:d'],

@@ -1,6 +1,6 @@
 /** The open orders of each user, and the holds that they left unpaid: what each script writes of them. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -23,7 +23,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const MUG = [{ sku: 'mug', quantity: 1 }];
 

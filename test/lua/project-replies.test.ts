@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { OrderState } from '../../src/orders/order.ts';
 import { connectToListen } from '../../src/redis/connection.ts';
 import { changesChannelOf, orderKeys } from '../../src/redis/keys.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const stored: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
 const cancelled: OrderState = {

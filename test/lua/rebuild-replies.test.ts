@@ -1,6 +1,6 @@
 /** Every reply of the scripts that watch a sale and make its data again, and what a new epoch makes void. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { lookUpOrdersScript as lookUpOrders } from '../../src/orders/reservations.redis.ts';
 import {
@@ -35,7 +35,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** The reply, with the proof that it wrote nothing. */
 const unchanged = <T>(saleId: string, call: () => Promise<T>) => expectUnchanged(stores.redis, saleId, call);

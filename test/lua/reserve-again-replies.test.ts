@@ -3,7 +3,7 @@
  * `reserve`; `reserve-replies.test.ts` has what both do alike.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { putIntoOutbox } from '../../src/redis/outbox.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const HOUR_MS = 60 * 60 * 1000;
 

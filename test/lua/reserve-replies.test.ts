@@ -1,6 +1,6 @@
 /** Every reply of `reserve` and what it leaves behind; and what `reserve-again` does alike. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { IDEMPOTENCY_TTL_MS } from '../../src/limits.ts';
 import type { ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const HOUR_MS = 60 * 60 * 1000;
 

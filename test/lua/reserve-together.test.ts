@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { formatOrderNo } from '../../src/orders/order.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -24,7 +24,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const SKUS = [
   { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 40, limitPerUser: 6 },

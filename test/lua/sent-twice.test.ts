@@ -2,7 +2,7 @@
  * ioredis sends a command again when the connection broke before its answer came: twice must be like once.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -31,7 +31,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function hold() {
   const { saleId } = await stores.openSale(buildSale());

@@ -1,6 +1,6 @@
 /** What `reserve` makes of tickets, charges, the total that was expected and the limit across a sale. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const MINUTE_MS = 60_000;
 const ONE_LAMP = [{ sku: 'lamp', quantity: 1 }];

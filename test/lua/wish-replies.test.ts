@@ -1,6 +1,6 @@
 /** Every reply of `wish-cancel`, by which a caller whose wait has ended has its order cancelled. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { OrderState } from '../../src/orders/order.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function hold(skus = buildSale().skus): Promise<{ saleId: string; orderNo: string }> {
   const { saleId } = await stores.openSale(buildSale({ skus }));

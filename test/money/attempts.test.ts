@@ -1,6 +1,6 @@
 /** The bounds on attempts to pay, which all processes share through Redis. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import {
   MAX_FAILED_ATTEMPTS_OF_ORDER,
   MAX_FAILED_ATTEMPTS_OF_USER,
@@ -20,7 +20,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const open = () => createPaymentAttempts(stores.redis);
 

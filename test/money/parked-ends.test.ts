@@ -1,6 +1,6 @@
 /** How parked payments end: by what happens at the provider, or by an operator, and then for good. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { buildReversal, reverse } from '../support/payment-notices.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -12,7 +12,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 /** `ops parked resolve` */
 async function resolve(payment: ProviderPayment): Promise<void> {

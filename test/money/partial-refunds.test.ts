@@ -1,6 +1,6 @@
 /** Refunds that staff request by order: of some of the money, or of some of the units. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Reversal, RefundWish } from '../../src/money/payment.ts';
 import { buildReversal, reverse } from '../support/payment-notices.ts';
 import { everything, expectBooksToBalance, selectOne } from '../support/rows.ts';
@@ -13,7 +13,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 const OLGA = { actor: 'olga', reason: 'it arrived broken' };
 let keys = 0;

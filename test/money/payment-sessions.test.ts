@@ -1,6 +1,6 @@
 /** Payment sessions in MySQL: an order has one open session at a time, and none once it must not be paid. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay, sign } from '../support/payment-notices.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function storedOrder(overrides: Partial<Order> = {}): Promise<Order> {
   const { saleId } = await stores.openSale(buildSale());

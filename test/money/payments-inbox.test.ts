@@ -1,6 +1,6 @@
 /** The payment inbox: every notice is recorded once, and decides what becomes of its payment and order. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildNotice, buildPayment, pay } from '../support/payment-notices.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function storedOrder(): Promise<Order> {
   const { saleId } = await stores.openSale(buildSale());

@@ -3,7 +3,7 @@
  * abandoned: neither transaction sees the other's row yet.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /**
  * Receives money for an order that is not stored; `meanwhile` happens after the order was not found,

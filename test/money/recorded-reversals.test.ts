@@ -3,7 +3,7 @@
  * list.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildReversal, reverse } from '../support/payment-notices.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 import { createMoneyWorld, type MoneyWorld } from './money-world.ts';
@@ -14,7 +14,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 const NOTHING = {
   succeeded: 0,

@@ -1,6 +1,6 @@
 /** Claims of due refunds: what claims of orders have not. `orders/claims.test.ts` has the rest. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import { ageClaim } from '../support/ageing.ts';
@@ -13,7 +13,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 // What is due is due of all orders: each test begins with nothing.
 beforeEach(() => world.settleDue());
 

@@ -1,6 +1,6 @@
 /** What operators decide about money and stock, and what the refund workflow reads and records. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { readParked } from '../../src/audit/reads.sql.ts';
 import { buildPayment, buildReversal, pay, reverse } from '../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select } from '../support/rows.ts';
@@ -13,7 +13,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 const NO_PAYMENT = 4_000_000_000;
 

@@ -1,6 +1,6 @@
 /** Refunds and chargebacks of money that has not been applied yet, or is not even known. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Reversal } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { buildNotice, buildPayment, buildReversal, pay, reverse, sign } from '../support/payment-notices.ts';
@@ -14,7 +14,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 async function begin({ orderNo }: Order) {
   const outcome = await stores.paymentSessions.begin('sandbox', orderNo, sign);

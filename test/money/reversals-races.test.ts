@@ -1,6 +1,6 @@
 /** Refunds and chargebacks that come while their payment, or its order, changes. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
@@ -16,7 +16,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 /**
  * Begins `act`, which then waits for a row that another

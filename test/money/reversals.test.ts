@@ -1,6 +1,6 @@
 /** Refunds and chargebacks that the provider reports, made by us, by provider staff or by a payer's bank. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Reversal } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import { buildReversal, reverse } from '../support/payment-notices.ts';
@@ -14,7 +14,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 const reversalOf = ({ providerReversalId }: Reversal) =>
   selectOne(stores.pool, 'SELECT status, amount FROM reversals WHERE provider_reversal_id = ?', [

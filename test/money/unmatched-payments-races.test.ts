@@ -1,6 +1,6 @@
 /** Held money that is about to go back while its order is being stored: exactly one of both happens. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { buildReversal } from '../support/payment-notices.ts';
@@ -15,7 +15,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 
 /**
  * Another connection holds what `sql` locks while `act`

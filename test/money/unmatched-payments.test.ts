@@ -1,6 +1,6 @@
 /** Unmatched payments: money that is held for orders that are not stored. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { agePayment } from '../support/ageing.ts';
 import { selectOne } from '../support/rows.ts';
@@ -13,7 +13,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   world = createMoneyWorld(stores);
 });
-afterAll(() => stores.close());
 beforeEach(() => modify(stores.pool, 'DELETE FROM payments'));
 
 const age = (seconds: number) => agePayment(stores.pool, 'all', seconds);

@@ -1,6 +1,6 @@
 /** The MySQL pool: neither a server nor a client that falls silent makes others wait without a bound. */
 
-import { afterAll, beforeAll, inject, expect, test, type TestContext } from 'vitest';
+import { beforeAll, inject, expect, test, type TestContext } from 'vitest';
 import { z } from 'zod';
 import {
   BOUNDS,
@@ -24,7 +24,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** While the server answers, however busy the machine is. */
 const PATIENT = { ...BOUNDS, connectMs: 60_000, waitMs: 60_000, workMs: 60_000 };

@@ -2,7 +2,7 @@
 
 import { inspect } from 'node:util';
 import { defaultFailureConverter, defaultPayloadConverter } from '@temporalio/common';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { Problem, unavailable } from '../../src/api/http/problem.ts';
 import { inTransaction, modify, selectRows } from '../../src/mysql/connection.ts';
@@ -25,7 +25,6 @@ beforeAll(async () => {
      BEGIN IF NEW.age = 99 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'too old'; END IF; END`,
   );
 });
-afterAll(() => stores.close());
 
 async function errorOf(work: () => Promise<unknown>): Promise<unknown> {
   try {

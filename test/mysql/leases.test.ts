@@ -14,7 +14,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** MySQL's clock, as far as this process is off it. */
 describe.each([120, -120])('where MySQL is %i s ahead of the process', (aheadSeconds) => {

@@ -1,7 +1,7 @@
 /** The schema on empty, half-made and older databases, made by one process or several at once. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { beforeAll, expect, inject, test } from 'vitest';
 import { createMysqlPool, lockName, modify, type Pool } from '../../src/mysql/connection.ts';
 import { migrate } from '../../src/mysql/migrate.ts';
 import { select, selectOne } from '../support/rows.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** Several processes' pools on an empty database. */
 async function withEmptyDatabase(use: (pools: [Pool, Pool]) => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 /** `ops order show`: an order's life from all stores, whether they agree, and what comes next. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { park } from '../../src/parked/parked.sql.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -23,7 +23,6 @@ beforeAll(async () => {
   ({ saleId } = await checkout.stores.openSale(buildSale()));
   ops = opsWith();
 });
-afterAll(() => checkout.close());
 
 function opsWith(overrides: Record<string, string> = {}): Ops {
   return openOps(checkout.stores, {

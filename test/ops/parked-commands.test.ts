@@ -1,6 +1,6 @@
 /** The command line: parked work and money, what it prints, its exit codes, and what it opens. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { type ParkedFacts, park } from '../../src/parked/parked.sql.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -21,7 +21,6 @@ beforeAll(async () => {
   ({ saleId } = await stores.openSale(buildSale()));
   ops = openOps(stores, { TEMPORAL_ADDRESS: NOWHERE });
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   await modify(stores.pool, 'DELETE FROM parked');
   await modify(stores.pool, 'DELETE FROM audit_log');

@@ -1,6 +1,6 @@
 /** The command line: refunds by order, in full and in part, and the settlement of a sale. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
@@ -20,7 +20,6 @@ beforeAll(async () => {
   // These commands need MySQL alone.
   ops = openOps(stores, { REDIS_URL: `redis://${NOWHERE}`, TEMPORAL_ADDRESS: NOWHERE });
 });
-afterAll(() => stores.close());
 
 /** Two lamps of 49.00 each. */
 async function buyTwo() {

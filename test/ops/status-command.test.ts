@@ -1,7 +1,7 @@
 /** `ops status` says what is wrong, with each part away in turn, and never waits for one. */
 
 import { Writable } from 'node:stream';
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { openScreen } from '../../src/ops/terminal.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
@@ -12,7 +12,6 @@ let stores: TestStores;
 beforeEach(async () => {
   stores = await openTestStores();
 });
-afterEach(() => stores.close());
 
 const NOWHERE = '127.0.0.1:1';
 const worker = {

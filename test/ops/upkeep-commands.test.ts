@@ -3,7 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
@@ -21,7 +21,6 @@ beforeAll(async () => {
     PAYMENT_PROVIDER_URL: checkout.providerUrl,
   });
 });
-afterAll(() => checkout.close());
 
 async function buy() {
   const { saleId } = await checkout.stores.openSale(buildSale());

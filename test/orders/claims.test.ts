@@ -1,6 +1,6 @@
 /** Claims of what is due, orders and refunds alike: relays take, complete and release them. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ProviderPayment } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -20,7 +20,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   ({ saleId } = await stores.openSale(buildSale({ skus })));
 });
-afterAll(() => stores.close());
 // What is due is due in all sales: each test begins with nothing.
 beforeEach(async () => {
   for (const table of ['orders', 'payments'])

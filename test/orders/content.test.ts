@@ -1,7 +1,7 @@
 /** `CONTENT` says of each field of an order what the service does with it. */
 
 import { decodeJwt } from 'jose';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   askedOfOrder,
   CONTENT,
@@ -62,7 +62,6 @@ beforeAll(async () => {
   await stores.persons.replace([orderNo], 'erased-1');
   afterClearing = { contact, person: await read() };
 });
-afterAll(() => stores.close());
 
 function parseObject(text: unknown): object {
   const parsed: unknown = JSON.parse(String(text));

@@ -1,6 +1,6 @@
 /** Deadlines that staff extend: against the timer, a payment, a wish to cancel, and the end from MySQL. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { readFeed } from '../support/events.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

@@ -1,6 +1,6 @@
 /** The end of orders that no workflow has begun, from MySQL alone. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { inTransaction, modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { ageClaim } from '../support/ageing.ts';
@@ -20,7 +20,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 // Nothing of an earlier test is due.
 beforeEach(() => modify(stores.pool, 'UPDATE orders SET end_due_at = NULL, engine_due_at = NULL'));
 

@@ -1,6 +1,6 @@
 /** The shop is told of orders whose deadlines are near: once a deadline, by an event that is no change. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { openStores, type Stores } from '../../src/stores/open.ts';
@@ -19,7 +19,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const MINUTE_MS = 60_000;
 const OLGA = { actor: 'olga', reason: null };

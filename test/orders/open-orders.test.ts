@@ -1,6 +1,6 @@
 /** Open orders as a walk over them sees them, and those that become due again. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { OpenOrder } from '../../src/orders/claims.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { ageDeadline } from '../support/ageing.ts';
@@ -12,7 +12,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function storeStarted(): Promise<Order> {
   const { saleId } = await stores.openSale(buildSale());

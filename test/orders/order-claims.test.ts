@@ -1,6 +1,6 @@
 /** Claims of due orders: what claims of refunds have not. `claims.test.ts` has the rest. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { ageClaim } from '../support/ageing.ts';
@@ -14,7 +14,6 @@ let saleId: string;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   // What is due is due in all sales: each test begins with nothing.
   await modify(stores.pool, 'UPDATE orders SET engine_due_at = NULL');

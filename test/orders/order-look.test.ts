@@ -1,6 +1,6 @@
 /** Orders that are looked up at once: each is answered by itself, as if no other had been asked for. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function openShop(orderCount: number) {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null }];

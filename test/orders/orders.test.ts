@@ -1,6 +1,6 @@
 /** The changes of an order in MySQL: abandon, markPaid, cancel and requestCancel. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pay, sign } from '../support/payment-notices.ts';
 import { everything, expectBooksToBalance, select, waitForStatement } from '../support/rows.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const gently = { force: false };
 

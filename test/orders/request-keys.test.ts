@@ -1,6 +1,6 @@
 /** An idempotency key belongs to one order for a day, in MySQL as in Redis; after that it is free again. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const openSale = async (): Promise<string> => (await stores.openSale(buildSale())).saleId;
 

@@ -1,7 +1,7 @@
 /** Purchases of one moment: they share calls to Redis, and each is answered as if it came alone. */
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createReservations, type Reservations } from '../../src/orders/reservations.redis.ts';
 import type { AcceptedTicket, ReserveOutcome, ReserveRequest } from '../../src/orders/reserve.redis.ts';
 import type { RedisClient } from '../../src/redis/connection.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const STORES_PER_SECOND = 1_000;
 const CODES = ['lamp', 'mug', 'cup'];

@@ -1,7 +1,7 @@
 /** Orders that MySQL refuses to store, alone and among others of their batch. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { formatOrderNo } from '../../src/orders/order.ts';
@@ -14,7 +14,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const openSale = async (): Promise<string> => (await stores.openSale(buildSale())).saleId;
 

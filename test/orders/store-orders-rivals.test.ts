@@ -1,6 +1,6 @@
 /** Callers that store the same orders at the same time, and the locks that they meet. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { modify, type PoolConnection } from '../../src/mysql/connection.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { expectBooksToBalance, kindsOf, waitForStatement } from '../support/rows.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const lampAndMug = [
   { sku: 'lamp', quantity: 1, unitPrice: 4_900 },

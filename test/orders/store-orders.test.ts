@@ -1,6 +1,6 @@
 /** Orders stored in batches: each is stored and counted once, however often it is given. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { everything, expectBooksToBalance, kindsOf, select, selectOne } from '../support/rows.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const openSale = async (): Promise<string> => (await stores.openSale(buildSale())).saleId;
 

@@ -3,7 +3,7 @@
  * where the wish came while it was being stored.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import { projectAndRelease, wishCancel } from '../../src/orders/both-stores.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -25,7 +25,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const FREE = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 0, total: 10, limitPerUser: null }];
 const CLOSING = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'wait_timeout' };

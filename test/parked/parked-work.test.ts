@@ -1,6 +1,6 @@
 /** Parked work: what an entry keeps, when the rules may park it again, and what a retry makes due. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { type ParkedFacts, park, parkAnew, unpark } from '../../src/parked/parked.sql.ts';
@@ -15,7 +15,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   ({ saleId } = await stores.openSale(buildSale({ skus: [{ ...LAMP, total: 1_000 }] })));
 });
-afterAll(() => stores.close());
 beforeEach(() => modify(stores.pool, 'DELETE FROM parked'));
 
 const LAMP = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 10, limitPerUser: null };

@@ -1,6 +1,6 @@
 /** What becomes parked has an event, written with it. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { type ParkedFacts, park, parkAnew, unpark } from '../../src/parked/parked.sql.ts';
 import { buildOrder } from '../support/factories.ts';
 import { select } from '../support/rows.ts';
@@ -10,7 +10,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const failing = (step: string): ParkedFacts => ({ cause: 'step_failing', inputs: { step } });
 

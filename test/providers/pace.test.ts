@@ -1,6 +1,6 @@
 /** The bound on calls to the provider, which all processes share through Redis. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { createProviderPace, type ProviderPace } from '../../src/providers/pace.redis.ts';
 import { connectRedis } from '../../src/redis/connection.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(() => stores.redis.flushall());
 
 const openPace = () => createProviderPace(stores.redis, CALLS_PER_SECOND);

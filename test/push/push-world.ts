@@ -48,7 +48,6 @@ const FIRST_PROBE_MS = 60_000;
 /** Belongs to the test that calls it, or before which it is called. */
 export async function openPushWorld(): Promise<PushWorld> {
   const stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const { saleId } = await stores.openSale(
     buildSale({
       skus: [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 100_000, limitPerUser: null }],

@@ -1,6 +1,6 @@
 /** The walk over jobs that call something off: one whose workflow runs no more is begun again. */
 
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { mendCallingOffs } from '../../src/reconcile/lost-work.ts';
 import { callOffWorkflowId } from '../../src/workflows/contract.ts';
 import { openTestStores, silent } from '../support/stores.ts';
@@ -11,7 +11,6 @@ const jobIdOf = (i: number): string => `01JD3Q8K5T6Z7B9C2D4E6F${String(i).padSta
 
 test('of many open jobs the last is begun again too, and those that run are left alone', async () => {
   const stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const jobs = Array.from({ length: JOBS }, (_, i) => [jobIdOf(i), `sale-${i}`, '', false, 'grace']);
   await stores.pool.query('INSERT INTO calling_offs (job_id, sale_id, sku, restock, actor) VALUES ?', [jobs]);
   const lost = jobIdOf(JOBS - 1);

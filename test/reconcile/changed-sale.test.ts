@@ -1,6 +1,6 @@
 /** A sale's data are made again while a change of it is on its way: both stores agree on what came of it. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import type { PendingChange } from '../../src/sales/changes.sql.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const LAMP = { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 10, limitPerUser: null };
 const MUG = { sku: 'mug', name: 'Mug', unitPrice: 1_450, total: 5, limitPerUser: null };

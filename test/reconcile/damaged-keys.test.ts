@@ -1,6 +1,6 @@
 /** Keys of a sale that hold something else than they should: a hand or a fault put it there. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { storeWithHold } from '../../src/orders/both-stores.ts';
 import { fingerprintOf, type Order } from '../../src/orders/content.ts';
 import { rebuildSale, type RebuildDeps } from '../../src/reconcile/rebuild-sale.ts';
@@ -18,7 +18,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const TICKET = { id: 'spent', endsAtMs: Date.now() + 3_600_000, isSingleUse: true, charges: [] };
 

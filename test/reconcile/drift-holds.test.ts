@@ -1,6 +1,6 @@
 /** A hold that is missing is written again only while its order is open, however long the step takes. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { mendDrift } from '../../src/reconcile/drift.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());

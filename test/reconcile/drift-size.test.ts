@@ -1,6 +1,6 @@
 /** Drift is found however many orders a sale holds; a sale that could not be compared is shown as such. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { mendDrift } from '../../src/reconcile/drift.ts';
 import { DRIFT_KEY, orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -15,7 +15,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());

@@ -1,6 +1,6 @@
 /** Free orders that MySQL has lost with its last commits: they come back, and no unit is sold twice. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { PROJECTION_TTL_MS } from '../../src/limits.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { createStoring } from '../../src/orders/storing.ts';
@@ -21,7 +21,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());

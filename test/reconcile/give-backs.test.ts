@@ -1,6 +1,6 @@
 /** The walk over money that is back: what it is to give back of its order comes back, and nothing twice. */
 
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { mendGiveBacks } from '../../src/reconcile/lost-work.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -13,7 +13,6 @@ import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 let stores: TestStores;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
 });
 
 /** An order that was paid and refunded as a whole, which gives its user's limit back, as MySQL has it. */

@@ -1,7 +1,7 @@
 /** The walk over the orders of a look has those that were held at its moment, whatever happens meanwhile. */
 
 import * as fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { createHeldWalk } from '../../src/reconcile/mends.redis.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -17,7 +17,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const moves = fc.array(
   fc.record({ what: fc.constantFrom('reserve', 'release', 'confirm', 'restore'), pick: fc.nat(40) }),

@@ -1,6 +1,6 @@
 /** The lists of users' open orders lose what has ended without a script, and keep what is open. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { mendOpenLists } from '../../src/reconcile/open-lists.ts';
 import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -11,7 +11,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 /** A run looks at every sale that Redis has. */
 beforeEach(() => stores.redis.flushall());

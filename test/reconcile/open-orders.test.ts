@@ -1,6 +1,6 @@
 /** The walk over open orders: a workflow that runs no more begins again, and one that is stuck is shown. */
 
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { mendOpenOrders } from '../../src/reconcile/lost-work.ts';
 import { ageDeadline } from '../support/ageing.ts';
@@ -18,7 +18,6 @@ let stores: TestStores;
 let saleId: string;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 5_000, limitPerUser: null }];
   ({ saleId } = await stores.openSale(buildSale({ skus })));
 });

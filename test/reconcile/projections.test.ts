@@ -1,7 +1,7 @@
 /** Changes of orders whose workflow has vanished between MySQL and Redis: pollers see them all the same. */
 
 import { ulid } from 'ulidx';
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { ProviderPayment, Reversal } from '../../src/money/payment.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { mendProjections } from '../../src/reconcile/order-books.ts';
@@ -20,7 +20,6 @@ let stores: TestStores;
 let saleId: string;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
   // No refund has anything to give back, which would make its workflow due.
   ({ saleId } = await stores.openSale(buildSale({ refundRestoresLimit: false })));
 });

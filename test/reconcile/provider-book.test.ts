@@ -2,7 +2,7 @@
  * Reconciliation: the provider's list of payments is compared with MySQL, and what is missing is recorded.
  */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import {
   type ListedPayment,
   type ProviderPayment,
@@ -20,7 +20,6 @@ beforeAll(async () => {
   stores = await openTestStores();
 });
 beforeEach(() => stores.pool.query('DELETE FROM reconcile_cursors'));
-afterAll(() => stores.close());
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

@@ -1,7 +1,7 @@
 /** Whatever had happened in a sale: what a rebuild makes in Redis is what MySQL has, to the unit. */
 
 import * as fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -12,7 +12,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const SKUS = [
   { sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 6, limitPerUser: 3 },

@@ -1,6 +1,6 @@
 /** A sale's data are made again from MySQL: what Redis has afterwards, and what a rebuild cannot do. */
 
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { createMysqlPool } from '../../src/mysql/connection.ts';
 import { storeWithHold } from '../../src/orders/both-stores.ts';
 import { fingerprintOf, type Order } from '../../src/orders/content.ts';
@@ -21,7 +21,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const rebuild = (saleId: string, cause: RebuildCause = 'lost') =>
   rebuildSale({ ...stores, log: silent }, saleId, { cause, actor: 'holdfast' });

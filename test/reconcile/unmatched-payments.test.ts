@@ -3,7 +3,7 @@
  * orders, sends the money back, or shows it to an operator.
  */
 
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { UnmatchedPayment } from '../../src/money/unmatched.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { orderDeadlineMs, type OrderState } from '../../src/orders/order.ts';
@@ -24,7 +24,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 afterEach(() => {
   vi.useRealTimers();
 });

@@ -1,6 +1,6 @@
 /** The orders that wait in the outboxes of all sales: a process that reserves orders counts them itself. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { saleKeys, SALES_KEY } from '../../src/redis/keys.ts';
 import { createOutboxCounts, putIntoOutbox, registerSales } from '../../src/redis/outbox.ts';
 import { newOrderNo } from '../lua/raw-scripts.ts';
@@ -14,7 +14,6 @@ beforeAll(async () => {
   stores = await openTestStores({ MYSQL_STORES_PER_SECOND: 1 });
 });
 beforeEach(() => stores.redis.flushall());
-afterAll(() => stores.close());
 
 /** An outbox that is on the list of sales, with so many orders. */
 async function newOutbox(orderCount: number) {

@@ -2,7 +2,7 @@
  * Lua scripts are called by the names of their keys and arguments, checked by the compiler and at run time.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { run, send, type Script } from '../../src/redis/script.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -46,7 +46,6 @@ beforeAll(async () => {
   stores.redis.defineCommand(keyed.name, { lua: keyed.lua });
   stores.redis.defineCommand(rowKeyed.name, { lua: rowKeyed.lua });
 });
-afterAll(() => stores.close());
 
 describe('a call by name', () => {
   test('arrives in the order of the definition, in whichever order it names things', async () => {

@@ -1,6 +1,6 @@
 /** Sales in MySQL and their warm-up in Redis, which never makes stock a second time. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { findActive, listSales } from '../../src/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
@@ -12,7 +12,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const freshStock = [
   { sku: 'lamp', total: 10, available: 10, held: 0, sold: 0 },

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createConnection } from 'mysql2/promise';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { repoDir } from '../../stack/install/repo-dir.ts';
 import { asProduct, MYSQL_RIGHTS } from '../../stack/servers/accounts.ts';
 import { withRedis } from '../../stack/servers/redis.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 test.each([
   [['FLUSHALL'], /no permissions to run the 'flushall' command/],

@@ -1,6 +1,6 @@
 /** What waits is counted as it is, with the age of the oldest. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { ENGINE_KEY, saleKeys } from '../../src/redis/keys.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -9,7 +9,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 test('outboxes are listed with their oldest order, the longest first, and empty ones are left out', async () => {
   const [few, many, none] = [buildSale(), buildSale(), buildSale()];

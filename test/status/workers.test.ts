@@ -1,6 +1,6 @@
 /** The beats of workers in both stores, and what their silence means. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WORKERS_KEY } from '../../src/redis/keys.ts';
 import { newestOf, stateOf, type WorkerBeat } from '../../src/status/status.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -9,7 +9,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   await stores.redis.del(WORKERS_KEY);
   await stores.pool.query('DELETE FROM worker_beats');

@@ -47,11 +47,9 @@ beforeAll(async () => {
 async function openShop() {
   const namespace = await createNamespace();
   const stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const { engine, client, close } = await openEngine(namespace);
   onTestFinished(close);
   const app = await openHttpApp({ stores, engine });
-  onTestFinished(() => app.close());
   return {
     ...app,
     stores,

@@ -1,6 +1,6 @@
 /** Orders that no workflow has begun end in MySQL, then in Redis; their payment pages are closed first. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { ActivityDeps } from '../../src/activities/index.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -23,7 +23,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 const FREE = { sku: 'mug', available: 5, held: 0, sold: 0 };
 

@@ -1,6 +1,6 @@
 /** The gate to the engine: it admits orders up to the budget, and closes for a while after a failure. */
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { createEngineBudget } from '../../src/redis/budget.ts';
 import { createEngineGate } from '../../src/workers/starter.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -19,7 +19,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 // The clock stands still: however slow the machine is, a pause ends when the test says so.
 beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
 afterEach(() => void vi.useRealTimers());

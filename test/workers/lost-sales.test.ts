@@ -1,6 +1,6 @@
 /** The watch over a sale's data in Redis: what it notices, and that it makes them again by itself. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { changeSale } from '../../src/api/calls/sales.ts';
 import { endHold } from '../../src/orders/both-stores.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
@@ -17,7 +17,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 function startWatch(parts: Partial<RedisWatchDeps> = {}): void {
   const stopping = new AbortController();

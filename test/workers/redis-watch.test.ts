@@ -10,7 +10,6 @@ import { waitFor } from '../support/wait.ts';
 
 test('many sales that are lost at once are made again a few at a time, and leave connections to others', async () => {
   const stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const sales: Sale[] = [];
   while (sales.length < 25) sales.push(await stores.openSale(buildSale()));
   await stores.redis.flushall();

@@ -1,6 +1,6 @@
 /** The relay's refund starter: due refunds are claimed and started as workflows, each once. */
 
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { selectRows } from '../../src/mysql/connection.ts';
 import { createEngineBudget } from '../../src/redis/budget.ts';
@@ -23,7 +23,6 @@ beforeAll(async () => {
   shared = await openTestStores();
   ({ saleId } = await shared.openSale(buildSale()));
 });
-afterAll(() => shared.close());
 // What is due is due in all sales, and all share the slots: each test begins with nothing.
 beforeEach(async () => {
   await shared.pool.query('DELETE FROM payments');

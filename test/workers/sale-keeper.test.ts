@@ -1,6 +1,6 @@
 /** The keeper of the sales: it puts them into Redis, completes changes, and announces each thing once. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { Sale } from '../../src/sales/sale.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
@@ -17,7 +17,6 @@ beforeAll(async () => {
   // As in several workers.
   passes = [1, 2, 3, 4].map(() => createSaleKeeper({ ...stores, log: silent }));
 });
-afterAll(() => stores.close());
 beforeEach(async () => {
   await stores.pool.query('UPDATE sales SET settled_at = NOW(3) WHERE settled_at IS NULL');
 });

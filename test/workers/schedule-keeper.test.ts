@@ -6,7 +6,7 @@ import {
   type ScheduleDescription,
   type ScheduleHandle,
 } from '@temporalio/client';
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { keepSchedule, type ScheduleKeeperDeps } from '../../src/workers/service.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { partly } from '../support/partly.ts';
@@ -16,7 +16,6 @@ let stores: TestStores;
 let saleId: string;
 beforeEach(async () => {
   stores = await openTestStores();
-  onTestFinished(() => stores.close());
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 5_000, limitPerUser: null }];
   ({ saleId } = await stores.openSale(buildSale({ skus })));
 });

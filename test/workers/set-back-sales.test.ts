@@ -1,7 +1,7 @@
 /** MySQL is set back by commits that it has lost, beside a Redis that has decided later changes of a sale. */
 
 import pLimit from 'p-limit';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../src/activities/index.ts';
 import { changeSale } from '../../src/api/calls/sales.ts';
 import { OUTBOX_PAGE } from '../../src/limits.ts';
@@ -33,7 +33,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   look = createSaleKeeper({ ...stores, log: silent });
 });
-afterAll(() => stores.close());
 
 /** A sale that is on, and a way to set MySQL back to what it has of the sale at some moment. */
 async function openStage() {

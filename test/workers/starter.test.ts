@@ -1,6 +1,6 @@
 /** The relay's starter: orders due in MySQL are claimed, and started or signalled. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import type { OrderState } from '../../src/orders/order.ts';
 import { createEngineBudget } from '../../src/redis/budget.ts';
@@ -20,7 +20,6 @@ let saleId: string;
 beforeAll(async () => {
   shared = await openTestStores();
 });
-afterAll(() => shared.close());
 // What is due is due in all sales, and all share the slots: each test begins with nothing.
 beforeEach(async () => {
   await shared.pool.query('DELETE FROM orders');

@@ -1,6 +1,6 @@
 /** A worker answers probes, says which loop hangs, and beats in each store for itself. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { createWorkerMetrics, type WorkerMetrics } from '../../src/metrics.ts';
 import { openProbe } from '../../src/probe.ts';
 import { createLoopWatch, runLoop } from '../../src/workers/loop.ts';
@@ -13,7 +13,6 @@ let stores: TestStores;
 beforeAll(async () => {
   stores = await openTestStores();
 });
-afterAll(() => stores.close());
 
 async function ask(url: string): Promise<[number, string]> {
   const response = await fetch(url);

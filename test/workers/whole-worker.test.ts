@@ -25,11 +25,9 @@ beforeAll(async () => {
 /** An API whose way to Temporal is cut, and its worker when the test wants it. */
 async function openHalf(config: Partial<StoreConfig> = {}) {
   const stores = await openTestStores(config);
-  onTestFinished(() => stores.close());
   const away = await openEngineAway();
   onTestFinished(() => away.close());
   const app = await openHttpApp({ stores, engine: away.engine });
-  onTestFinished(() => app.close());
   const { saleId } = await stores.openSale(buildSale());
   return {
     app,

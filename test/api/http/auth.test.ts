@@ -3,7 +3,7 @@
  */
 
 import { SignJWT } from 'jose';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import type { TokenFault } from '../../../src/api/http/auth.ts';
 import { buildSale } from '../../support/factories.ts';
 import { JWT_SECRET, refusalOf, send, type Reply } from '../../support/shopper.ts';
@@ -19,7 +19,6 @@ beforeAll(async () => {
   const { saleId } = await api.stores.openSale(buildSale());
   orderNo = await (await api.shopper('ada')).buy(saleId);
 });
-afterAll(() => api.close());
 
 interface TokenParts {
   secret?: string;
@@ -105,7 +104,6 @@ test.each<[string, TokenParts, TokenFault]>([
   async (_, parts, fault) => {
     const { log, lines } = openTestLog();
     const app = await api.withParts({ log });
-    onTestFinished(() => app.close());
     const token = await tokenWith(parts);
     const headers = { authorization: `Bearer ${token}` };
 
@@ -120,7 +118,6 @@ test.each<[string, TokenParts, TokenFault]>([
 
 test('a token that was good is refused once it has expired, and so is what only looks like it', async () => {
   const app = await api.withParts({});
-  onTestFinished(() => app.close());
   const token = await tokenWith({ expiresInSeconds: 60 });
   const askWith = (sent: string) =>
     send(`${app.url}/v1/orders/${orderNo}`, 'GET', { headers: { authorization: `Bearer ${sent}` } });

@@ -1,6 +1,6 @@
 /** What caches between the API and its callers may keep: a sale's view for seconds, and nothing else. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { SALE_FRESH_SECONDS, SALE_STALE_SECONDS } from '../../../src/api/calls/sale-views.ts';
 import { buildSale } from '../../support/factories.ts';
 import { acceptedOf, send } from '../../support/shopper.ts';
@@ -14,7 +14,6 @@ beforeAll(async () => {
   api = await openApi();
   ({ saleId } = await api.stores.openSale(buildSale()));
 });
-afterAll(() => api.close());
 
 const readSale = (headers: Record<string, string> = {}) =>
   send(`${api.url}/v1/sales/${saleId}`, 'GET', { headers });

@@ -1,6 +1,6 @@
 /** Storefronts on other origins: which calls a browser lets their pages make, and which answers read. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
@@ -20,10 +20,6 @@ beforeAll(async () => {
   app = await api.withParts({ corsOrigins: [SHOP, OTHER_SHOP] });
   shopper = await app.shopper();
   ({ saleId } = await api.stores.openSale(buildSale()));
-});
-afterAll(async () => {
-  await app.close();
-  await api.close();
 });
 
 const cart = () => ({ saleId, items: [{ sku: 'mug', quantity: 1 }] });
@@ -134,7 +130,6 @@ test('a page reads that there is no room, which is answered before any other wor
     purchasesAtOnce: 1,
     purchasesWaiting: 3,
   });
-  onTestFinished(() => full.close());
   const buyer = await full.shopper();
   const replies = Array.from({ length: 4 }, () => buyer.placeOrder(cart()));
   const refused = await waitFor('the lane to be full', async () => {

@@ -1,6 +1,6 @@
 /** Purchases and polls are answered in front of Koa, as Koa would: a call with a query is Koa's own. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { MAX_BODY_BYTES } from '../../../src/api/http/request.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { Call, Reply, Shopper } from '../../support/shopper.ts';
@@ -24,7 +24,6 @@ beforeAll(async () => {
   }));
   orderNo = await shopper.buy(saleId);
 });
-afterAll(() => api.close());
 
 /** That differ from one answer to the next, whichever way it goes. */
 const EACH = { date: '', ratelimit: '' };

@@ -67,7 +67,6 @@ async function openBounded(
   parts: Partial<AppDeps> = {},
 ): Promise<{ app: HttpApp; sale: string }> {
   const app = await api.withParts(parts, bounds);
-  onTestFinished(() => app.close());
   const { saleId: sale } = await api.stores.openSale(buildSale());
   return { app, sale };
 }
@@ -216,7 +215,6 @@ test('a client that does not read its answers is closed, and one that is only id
   // No other bound is to close it; the idle one has this long to ask.
   const bounds = { stuckTimeoutMs: 2_000, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
   const app = await api.withParts({ demo: buildDemo(saleId) }, bounds);
-  onTestFinished(() => app.close());
   const idle = await openRaw(app.url);
   onTestFinished(() => idle.close());
   idle.write(`${get()}\r\n`);

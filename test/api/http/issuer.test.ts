@@ -32,7 +32,6 @@ async function openShop(issuer: Issuer): Promise<HttpApp> {
   onTestFinished(() => keys.stop());
   const rules = { ...USUAL_RULES, userClaim: 'user_id', issuers: [ISSUER, 'holdfast'] as const };
   const app = await api.withParts({ tokens: { ...rules, secret: JWT_SECRET, keys } });
-  onTestFinished(() => app.close());
   return app;
 }
 

@@ -1,6 +1,6 @@
 /** Load shedding: how many calls of a kind are worked on at once, and what happens to the next. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_LOOKS_IN_FLIGHT, MAX_OTHERS_IN_FLIGHT } from '../../../src/api/app.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { createLane } from '../../../src/api/http/http-server.ts';
@@ -28,7 +28,6 @@ let saleId: string;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 beforeEach(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 2_000, limitPerUser: null }];

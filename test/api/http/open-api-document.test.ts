@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { ADMIN_CALLS, SHOP_CALLS } from '../../../src/api/calls/calls.ts';
 import { eventsReply } from '../../../src/api/calls/events.ts';
@@ -36,7 +36,6 @@ beforeAll(async () => {
   text = await response.text();
   read = document.parse(JSON.parse(text));
 });
-afterAll(() => api.close());
 
 const operations = () => Object.values(read.paths).flatMap((methods) => Object.values(methods));
 

@@ -1,6 +1,6 @@
 /** What the API serves to people, and the headers by which browsers keep to what it serves. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { problemReply } from '../../../src/api/http/problem.ts';
 import { PROBLEM_CODES } from '../../support/api-contract.ts';
 import { buildSale } from '../../support/factories.ts';
@@ -16,10 +16,6 @@ beforeAll(async () => {
   api = await openApi();
   ({ saleId } = await api.stores.openSale(buildSale()));
   app = await api.withParts({ demo: buildDemo(saleId) });
-});
-afterAll(async () => {
-  await app.close();
-  await api.close();
 });
 
 test('the type of a problem is the address of a page that says what to do', async () => {

@@ -1,6 +1,6 @@
 /** X-Request-Id: taken from the caller or made, answered, and in each line of the call. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { send, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -16,7 +16,6 @@ beforeAll(async () => {
   shopper = await api.shopper();
   ({ saleId } = await api.stores.openSale(buildSale()));
 });
-afterAll(() => api.close());
 
 const idOf = ({ headers }: { headers: Headers }) => headers.get('x-request-id');
 const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });

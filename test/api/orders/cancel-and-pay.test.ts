@@ -1,6 +1,6 @@
 /** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { StoredOrder } from '../../../src/orders/rows.sql.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
@@ -18,7 +18,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 /** Waits until the API has signalled the order's workflow, which no worker runs here. */
 function historyOf(orderNo: string): Promise<(string | null | undefined)[]> {
@@ -57,7 +56,6 @@ test('a wish to cancel is projected before it is answered, so that no later answ
     drain: async () => {},
   };
   const app = await api.withParts({ notifier: silentNotifier });
-  onTestFinished(() => app.close());
   const buyer = await app.shopper();
   const orderNo = await buyer.buy(saleId);
   const reply = await buyer.cancel(orderNo);
@@ -83,7 +81,6 @@ test('of ten wishes to cancel the first alone is signalled', async () => {
     drain: async () => {},
   };
   const app = await api.withParts({ notifier });
-  onTestFinished(() => app.close());
   const buyer = await app.shopper();
   const orderNo = await buyer.buy(saleId);
 
@@ -180,7 +177,6 @@ test('an order past its deadline opens no payment page', async () => {
 test('while the provider is away no payment can be started, and the next try opens one session', async () => {
   const away = { ...api.provider, openSession: () => Promise.reject(new Error('connect ECONNREFUSED')) };
   const app = await api.withParts({ provider: away });
-  onTestFinished(() => app.close());
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);
   const asked = await (await app.shopper(shopper.userId)).pay(orderNo);
@@ -228,7 +224,6 @@ test('the order is signed into its payment session with what restores it', async
     return { kind: 'not-stored' };
   };
   const app = await api.withParts({ paymentSessions: { ...api.stores.paymentSessions, begin } });
-  onTestFinished(() => app.close());
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);
   await (await app.shopper(shopper.userId)).pay(orderNo);

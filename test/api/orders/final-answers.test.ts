@@ -1,6 +1,6 @@
 /** The header of final answers to purchases, by which a waiting room frees the place of their caller. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Sale } from '../../../src/sales/sale.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
@@ -16,10 +16,6 @@ beforeAll(async () => {
   api = await openApi();
   app = await api.withParts({ finalAnswerHeader: { name: NAME, value: 'revoke' } });
   shopper = await app.shopper();
-});
-afterAll(async () => {
-  await app.close();
-  await api.close();
 });
 
 const sku = (name: string, total: number, rules: Partial<Sale['skus'][number]> = {}) => ({

@@ -1,6 +1,6 @@
 /** The answers to a shopper while Redis has lost a sale, and about an order that was lost with it. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { formatOrderNo, parseOrderNo, type OrderNoParts } from '../../../src/orders/order.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
@@ -18,7 +18,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 /** Redis loses all of the sale. */
 async function lose(saleId: string): Promise<void> {
@@ -117,7 +116,6 @@ test('an order whose workflow knows it is not said to be lost', async () => {
   const queued = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
   const engine = { ...api.engine, queryStatus: () => Promise.resolve(queued) };
   const app = await api.withParts({ engine });
-  onTestFinished(() => app.close());
   expect(refusalOf(await (await app.shopper()).getOrder(orderNo))).toBe('503 status_unavailable');
 });
 

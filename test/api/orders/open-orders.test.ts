@@ -1,6 +1,6 @@
 /** A refusal names the caller's open orders; a sale may bound how many holds a shopper leaves unpaid. */
 
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import type { Sale } from '../../../src/sales/sale.ts';
 import { buildSale } from '../../support/factories.ts';
@@ -11,7 +11,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 const LAMP = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 3, limitPerUser: 2 };
 

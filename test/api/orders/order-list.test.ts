@@ -1,7 +1,7 @@
 /** A shopper's own orders of a day or a sale: pages, the newest of what is known, and hostile requests. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { ordersReply } from '../../../src/api/calls/my-orders.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
@@ -15,7 +15,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => api.close());
 
 /** The orders of a shopper whom no other test knows, accepted at these times. */
 async function openHistory(...times: string[]): Promise<{ shopper: Shopper; orderNos: string[] }> {
@@ -124,7 +123,6 @@ describe('what an order shows', () => {
     const { reservations } = api.stores;
     const away = () => Promise.reject(new Error('Command timed out'));
     const cut = await api.withParts({ reservations: { ...reservations, lookUp: away } });
-    onTestFinished(() => cut.close());
     const cutOff = await cut.shopper(shopper.userId);
     const seen = await list(cutOff, day);
     expect(seen.orders).toMatchObject([{ orderNo, version: 1 }]);

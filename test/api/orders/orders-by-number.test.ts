@@ -1,7 +1,7 @@
 /** Many orders in one call: each as a look at it alone shows it, and what can be said of the others. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { AppDeps } from '../../../src/api/app.ts';
 import { ordersReply } from '../../../src/api/calls/my-orders.ts';
 import { buildSale } from '../../support/factories.ts';
@@ -15,7 +15,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => api.close());
 
 const call = (shopper: Shopper, orderNos: readonly string[]) =>
   shopper.call('GET', `/v1/orders?orderNo=${orderNos.join(',')}`);

@@ -1,6 +1,6 @@
 /** Attempts to pay are bounded for each order and each user, so that stolen cards cannot be tested here. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import {
   MAX_FAILED_ATTEMPTS_OF_ORDER,
   MAX_FAILED_ATTEMPTS_OF_USER,
@@ -18,7 +18,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => api.close());
 
 async function buyStored(shopper: Shopper): Promise<string> {
   const orderNo = await shopper.buy(saleId);

@@ -1,6 +1,6 @@
 /** Opening the payment page when the provider refuses it, hangs, or has refused too often. */
 
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { MAX_OTHERS_IN_FLIGHT, MAX_PAYMENTS_IN_FLIGHT } from '../../../src/api/app.ts';
 import type { PaymentProvider } from '../../../src/providers/provider.ts';
 import { openScriptedStripe, type ScriptedStripe } from '../../providers/stripe/scripted-stripe.ts';
@@ -26,7 +26,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(() => api.close());
 
 beforeEach(async () => {
   stripe = await openScriptedStripe();
@@ -38,7 +37,6 @@ async function openOver(
   provider: PaymentProvider,
 ): Promise<{ app: HttpApp; shopper: Shopper; orderNo: string }> {
   const app = await api.withParts({ provider });
-  onTestFinished(() => app.close());
   const shopper = await app.shopper();
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);

@@ -1,7 +1,7 @@
 /** Placing an order: the accepted one, its repeats, and every request that is not as it must be. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -19,7 +19,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const lamp = (quantity: unknown = 1) => ({ sku: 'lamp', quantity });
 const mugs = (quantity = 1) => ({ saleId, items: [{ sku: 'mug', quantity }] });
@@ -118,7 +117,6 @@ test.each([
   [`fe80::1%${'z'.repeat(40)}`, ''],
 ])('behind a trusted proxy the address is the one it names, if it is one (%.20s)', async (named, kept) => {
   const app = await api.withParts({ trustedProxyHops: 1 });
-  onTestFinished(() => app.close());
   const buyer = await app.shopper();
   const reply = await buyer.placeOrder(mugs(), { 'x-forwarded-for': named });
   const reserved = await api.stores.reservations.readOrder(orderOf(reply).orderNo);

@@ -1,6 +1,6 @@
 /** When a queued order is to be asked for again: by what waits before it, and by how fast that is stored. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { createPollAdvice } from '../../../src/api/calls/poll-advice.ts';
 import { createStoring } from '../../../src/orders/storing.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
@@ -18,7 +18,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 /** An app with a board that looks when the test says so, and a clock that passes when the test says so. */
 async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.stores } = {}) {
@@ -32,7 +31,6 @@ async function openSaleToAsk({ paymentWindowMs = 30 * 60_000, stores = api.store
   // Nobody is told a moment sooner than another.
   let drawn = 0;
   const app = await api.withParts({ pollAdvice: createPollAdvice(statusBoard, clock, () => drawn) });
-  onTestFinished(() => app.close());
   const storing = createStoring(api.stores);
   onTestFinished(() => storing.stop());
   const shopper = await app.shopper();

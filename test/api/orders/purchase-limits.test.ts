@@ -1,6 +1,6 @@
 /** How often one user, and one address where the sale says so, may try to buy within a minute. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { KEPT_FRESH_MS } from '../../../src/api/calls/kept-sales.ts';
 import {
   createPurchaseLimits,
@@ -30,10 +30,6 @@ beforeAll(async () => {
     trustedProxyHops: 1,
     clock,
   });
-});
-afterAll(async () => {
-  await app.close();
-  await api.close();
 });
 
 const MUG = { sku: 'mug', name: 'Mug', unitPrice: 1_450, total: 100, limitPerUser: null };
@@ -127,7 +123,6 @@ test('beyond the limit as many attempts again are looked up, and none after them
     reservations: { ...reservations, reserve, findRepeat },
     clock,
   });
-  onTestFinished(() => counted.close());
   const [saleId, shopper] = [await openSale(), await counted.shopper()];
   const key = { 'idempotency-key': crypto.randomUUID() };
   await place(shopper, saleId, key);

@@ -2,7 +2,7 @@
  * Reading an order from the projection, MySQL or the workflow, without ever going back to an older version.
  */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openEngineAway } from '../../support/workflows/engines.ts';
@@ -17,7 +17,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus: [lamps] })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const lamps = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null };
 
@@ -167,7 +166,6 @@ test('a workflow that answers is named as the source, and only where it was aske
   const ahead = { status: 'awaiting_payment', version: 3, payment: 'received', reason: null } as const;
   const engine = { ...api.engine, queryStatus: () => Promise.resolve(ahead) };
   const app = await api.withParts({ engine });
-  onTestFinished(() => app.close());
   const buyer = await app.shopper();
   const orderNo = await buyer.buy(saleId);
   await api.store(orderNo);
@@ -199,7 +197,6 @@ test('a workflow that is behind what is committed turns no status back', async (
   const behind = { status: 'queued', version: 0, payment: 'none', reason: null } as const;
   const engine = { ...api.engine, queryStatus: () => Promise.resolve(behind) };
   const app = await api.withParts({ engine });
-  onTestFinished(() => app.close());
   const buyer = await app.shopper();
   const orderNo = await buyer.buy(saleId);
   await api.store(orderNo);

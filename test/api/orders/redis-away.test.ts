@@ -13,7 +13,6 @@ async function openOnPrivateRedis(): Promise<{ api: TestApi; redis: PrivateRedis
   const redis = await startPrivateRedis();
   onTestFinished(() => redis.stop());
   const api = await openApi({ REDIS_URL: [redis.url] });
-  onTestFinished(() => api.close());
   return { api, redis };
 }
 
@@ -45,7 +44,6 @@ test('a request whose answer was lost is answered by its repeat, with one order'
     throw new Error('Command timed out');
   };
   const deaf = await api.withParts({ reservations: { ...api.stores.reservations, reserve } });
-  onTestFinished(() => deaf.close());
   const key = { 'idempotency-key': ulid() };
   const cart = { saleId, items: [{ sku: 'lamp', quantity: 2 }] };
 

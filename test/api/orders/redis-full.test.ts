@@ -1,7 +1,7 @@
 /** The API while Redis is at maxmemory: no new orders, and everything else goes on. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, pressPay, refusalOf, send, sessionOf } from '../../support/shopper.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -11,7 +11,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 /** One byte is always used up already, so Redis refuses whatever wants memory. */
 const withFullMemory = (use: () => Promise<void>): Promise<void> => withMaxmemory(1, use);

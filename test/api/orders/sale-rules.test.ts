@@ -1,6 +1,6 @@
 /** How a sale is shown to anyone, and what is answered where there is none. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildSale, uniqueSaleId } from '../../support/factories.ts';
 import { refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -12,7 +12,6 @@ beforeAll(async () => {
   api = await openApi();
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 test('a sale that Redis does not have is not found, never sold out, in both calls alike', async () => {
   const saleId = uniqueSaleId();

@@ -3,7 +3,7 @@
 import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { ticketKeys } from '../../../src/api/calls/ticket.ts';
 import { signToken, createKeySet } from '../../../src/api/http/auth.ts';
 import { PURCHASES_AT_ONCE } from '../../../src/limits.ts';
@@ -35,7 +35,6 @@ beforeAll(async () => {
   await api.stores.redis.hset(saleKeys({ saleId, shard: 0 }).sale, 'ticket', '1');
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const nowSeconds = (): number => Math.floor(Date.now() / 1000);
 const order = (ticket: string) => ({ saleId, items: [{ sku: 'mug', quantity: 1 }], ticket });
@@ -250,7 +249,6 @@ test('tickets by unknown keys leave the places to other purchases while the key 
       audience: TICKET_AUDIENCE,
     },
   });
-  onTestFinished(() => app.close());
   const forger = await app.shopper();
   const exp = nowSeconds() + 300;
   const forged = { sub: forger.userId, sale: saleId, aud: TICKET_AUDIENCE, jti: 'forged', exp };

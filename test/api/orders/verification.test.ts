@@ -5,7 +5,7 @@ import { solveChallenge, type Challenge } from 'altcha-lib';
 import { deriveKey } from 'altcha-lib/algorithms/scrypt';
 import { decodeJwt, decodeProtectedHeader, SignJWT } from 'jose';
 import { ulid } from 'ulidx';
-import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { createVerification } from '../../../src/api/calls/verification.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
@@ -35,7 +35,6 @@ beforeAll(async () => {
   saleId = await open();
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 afterEach(() => void vi.useRealTimers());
 
 async function open(rules: Partial<Sale> = {}): Promise<string> {
@@ -225,7 +224,6 @@ test('while secrets are rotated, what the secret before has signed is good still
   const app = await api.withParts({
     verification: createVerification([`${JWT_SECRET}-of-today`, JWT_SECRET], TICKET_AUDIENCE),
   });
-  onTestFinished(() => app.close());
   const there = await app.shopper(shopper.userId);
   acceptedOf(await there.placeOrder(order(ticket)));
   const second = ticketOf(await answer(payload, saleId, there));

@@ -4,7 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { z } from 'zod';
 import type { Finder } from '../../../src/api/calls/find-order.ts';
 import { createWaits, readWait } from '../../../src/api/calls/wait.ts';
@@ -45,10 +45,6 @@ beforeAll(async () => {
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 1_000, limitPerUser: null }];
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
 });
-afterAll(async () => {
-  await app.close();
-  await api.close();
-});
 
 const WAIT = { prefer: 'wait=7' };
 const cart = (quantity = 1) => ({ saleId, items: [{ sku: 'lamp', quantity }] });
@@ -75,7 +71,6 @@ async function openBehindWire(): Promise<WiredApp> {
   onTestFinished(() => stores.close());
   const clock = createTestClock();
   const wired = await api.withParts({ ...stores, finalAnswerHeader: { name: 'Final', value: 'yes' }, clock });
-  onTestFinished(() => wired.close());
   return { wired, wire, stores, clock };
 }
 
@@ -143,7 +138,6 @@ test('200 purchases that wait at once are stored in few transactions, each order
     return storeOrders(orders, presence);
   };
   const watched = await api.withParts({ ...stores, clock });
-  onTestFinished(() => watched.close());
   const shoppers = await Promise.all(Array.from({ length: 200 }, () => watched.shopper()));
 
   const replies = await Promise.all(shoppers.map((shopper) => shopper.placeOrder(cart(), WAIT)));
@@ -231,7 +225,6 @@ test('a wait in which MySQL comes back ends with 201', async () => {
     return storeOrders(orders, presence);
   };
   const watched = await api.withParts({ ...stores, clock });
-  onTestFinished(() => watched.close());
   wire.cut();
 
   const reply = await (await watched.shopper()).placeOrder(cart(), WAIT);
@@ -349,7 +342,6 @@ test('a caller who goes away gives its place back, and its order is stored all t
 test('a waiting call occupies no place in the lane of purchases', async () => {
   const { wired, wire, stores, clock } = await openBehindWire();
   const narrow = await api.withParts({ ...stores, purchasesAtOnce: 1, clock });
-  onTestFinished(() => narrow.close());
   const [first, second] = [await narrow.shopper(), await wired.shopper()];
   wire.cut();
   const waiting = first.placeOrder(cart(), WAIT);
@@ -465,7 +457,6 @@ test('while Redis takes no wish to cancel, the wish is recorded in MySQL', async
   const wishCancel = () => Promise.reject(new Error('Command timed out'));
   const reservations = { ...stores.reservations, wishCancel };
   const cutOff = await api.withParts({ ...stores, reservations, clock });
-  onTestFinished(() => cutOff.close());
   let tries = 0;
   stores.orders.storeOrders = () => {
     tries += 1;
@@ -490,7 +481,6 @@ test('while neither store takes the wish to cancel, the answer is 202, and the o
   const wishCancel = () => Promise.reject(new Error('Command timed out'));
   const reservations = { ...stores.reservations, wishCancel };
   const cutOff = await api.withParts({ ...stores, reservations, clock });
-  onTestFinished(() => cutOff.close());
   const buyer = await cutOff.shopper();
   wire.cut();
 

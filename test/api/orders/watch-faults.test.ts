@@ -65,7 +65,6 @@ async function openWatched(bounds: Partial<WatcherBounds>) {
       },
     },
   });
-  onTestFinished(() => app.close());
   const { authorization } = shopper;
   return {
     url: app.url,
@@ -125,7 +124,6 @@ test('a stream that is not read keeps the newest state alone, and is ended; othe
   const items = skus.map(({ sku }) => ({ sku, quantity: 1 }));
   const { orderNo } = acceptedOf(await shopper.placeOrder({ saleId: sale.saleId, items, metadata }));
   const app = await api.withParts({ watcherBounds: WATCHER_BOUNDS }, { stuckTimeoutMs: 5_000 });
-  onTestFinished(() => app.close());
   const unread = await openRaw(app.url);
   const answered = nextResponse();
   unread.write(

@@ -1,6 +1,6 @@
 /** Long polls and event streams: what they answer, when, and to whom. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { WATCHER_BOUNDS } from '../../../src/api/watchers.ts';
 import type { OrderState } from '../../../src/orders/order.ts';
 import { orderKeys } from '../../../src/redis/keys.ts';
@@ -22,7 +22,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus: [lamps] })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const lamps = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 100, limitPerUser: null };
 const paid: OrderState = { status: 'paid', version: 3, payment: 'applied', reason: null };
@@ -214,7 +213,6 @@ test('a stream ends when its token expires', async () => {
   const orderNo = await shopper.buy(saleId);
   const clock = createTestClock();
   const app = await api.withParts({ clock });
-  onTestFinished(() => app.close());
   const stream = await events(orderNo, {}, app.url);
   await untilWaiting(1, app.url);
 
@@ -263,7 +261,6 @@ test('a caller that goes away leaves its place', async () => {
 test('beyond the places of a user and of the process a caller is refused, and may come back', async () => {
   const bounds = { ...WATCHER_BOUNDS, watchersMax: 3, watchersPerUserMax: 2 };
   const app = await api.withParts({ watcherBounds: bounds });
-  onTestFinished(() => app.close());
   const [one, two] = [await app.shopper(), await app.shopper()];
   const [first, second] = [await one.buy(saleId), await two.buy(saleId)];
   const streams = await Promise.all(
@@ -292,7 +289,6 @@ test('those that wait hold no place in the lane of the others', async () => {
   const app = await api.withParts({
     watcherBounds: { ...WATCHER_BOUNDS, watchersPerUserMax: 1_000 },
   });
-  onTestFinished(() => app.close());
   const { authorization } = shopper;
   const streams = await Promise.all(
     Array.from({ length: 300 }, () => openEvents(app.url, orderNo, { authorization })),
@@ -309,7 +305,6 @@ test('at the end of its wait a long poll answers with a change of which no messa
   await api.store(orderNo);
   const clock = createTestClock();
   const app = await api.withParts({ clock });
-  onTestFinished(() => app.close());
   const caller = await app.shopper(shopper.userId);
   // The process listens to the sale from here on, so that it does not look the next one up for that.
   const told = caller.call('GET', `/v1/orders/${otherNo}?wait=25`);
@@ -348,7 +343,6 @@ test('a long poll that cannot read its order at the end of its wait is refused, 
     },
     orders: { ...orders, read: (no) => unlessCut(() => orders.read(no)) },
   });
-  onTestFinished(() => app.close());
   const cutOff = await app.shopper(shopper.userId);
   const polled = cutOff.call('GET', `/v1/orders/${orderNo}?wait=25`);
   // The call's own, and the one of the subscription.

@@ -1,6 +1,6 @@
 /** The shop makes, changes, pauses and ends its sales over HTTP. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { priceFaultOf } from '../../../src/providers/open.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { select, selectOne } from '../../support/rows.ts';
@@ -16,7 +16,6 @@ beforeAll(async () => {
   shop = await openBackOffice(api.url);
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 /** A sale that is on: made over HTTP, and put into Redis as a worker does it. */
 async function openSale(overrides: object = {}) {

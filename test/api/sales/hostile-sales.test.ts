@@ -1,6 +1,6 @@
 /** Whatever is sent as a sale: a clear refusal, and nothing is changed. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { MAX_SALE_BODY_BYTES } from '../../../src/api/calls/sales.ts';
 import { problemOf, refusalOf } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -17,7 +17,6 @@ beforeAll(async () => {
   before = (await shop.put(saleId, buildDocument())).body;
   await api.stores.sales.warmUp(saleId, api.stores.saleStock);
 });
-afterAll(() => api.close());
 
 const skus = (change: object) => ({ skus: [{ ...LAMP, ...change }, MUG] });
 const keys = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`k${i}`, 'v']));

@@ -1,6 +1,6 @@
 /** What shoppers are told of a sale that the shop has made, before and after Redis has it. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { AppDeps } from '../../../src/api/app.ts';
 import { createAbsentSales } from '../../../src/api/calls/sale-views.ts';
 import { saleReply } from '../../../src/api/calls/sale-views.ts';
@@ -17,7 +17,6 @@ beforeAll(async () => {
   shop = await openBackOffice(api.url);
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const look = (saleId: string, url = api.url): Promise<Reply> => send(`${url}/v1/sales/${saleId}`, 'GET');
 const order = (saleId: string, by = shopper): Promise<Reply> =>
@@ -25,7 +24,6 @@ const order = (saleId: string, by = shopper): Promise<Reply> =>
 
 async function openParts(parts: Partial<AppDeps>) {
   const app = await api.withParts(parts);
-  onTestFinished(() => app.close());
   return { url: app.url, shop: await openBackOffice(app.url), shopper: await app.shopper() };
 }
 

@@ -1,6 +1,6 @@
 /** Staff extend a deadline over HTTP: what is answered, refused and shown, and the next payment page. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { orderReply } from '../../../src/api/http/replies.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
@@ -15,7 +15,6 @@ let world: StaffWorld;
 beforeAll(async () => {
   world = await openStaffWorld();
 });
-afterAll(() => world.api.close());
 
 const HOUR_MS = 60 * 60_000;
 const inHours = (hours: number): string => new Date(Date.now() + hours * HOUR_MS).toISOString();

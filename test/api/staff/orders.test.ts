@@ -1,6 +1,6 @@
 /** Orders for staff: lists, the whole of one order, and cancelling. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
@@ -13,7 +13,6 @@ let world: StaffWorld;
 beforeAll(async () => {
   world = await openStaffWorld();
 });
-afterAll(() => world.api.close());
 
 describe('a list of orders', () => {
   test('of a user has the orders of all sales by their time, page by page', async () => {

@@ -1,6 +1,6 @@
 /** Refunds by order over HTTP: each outcome, each refusal, and what hostile requests get. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
 import { problemOf, refusalOf, type Reply } from '../../support/shopper.ts';
@@ -10,7 +10,6 @@ let world: StaffWorld;
 beforeAll(async () => {
   world = await openStaffWorld();
 });
-afterAll(() => world.api.close());
 
 const idOf = ({ body }: Reply): number => z.object({ refundId: z.int() }).parse(body).refundId;
 

@@ -1,6 +1,6 @@
 /** The settlement export of a sale: every line of its money, and sums to the cent. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { settlementReply } from '../../../src/api/calls/settlement.ts';
 import { modify } from '../../../src/mysql/connection.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
@@ -12,7 +12,6 @@ let world: StaffWorld;
 beforeAll(async () => {
   world = await openStaffWorld();
 });
-afterAll(() => world.api.close());
 
 test('a sale is shown with what was paid, what went back, and what is left', async () => {
   const { saleId } = await world.stores.openSale(buildSale());

@@ -1,6 +1,6 @@
 /** Notices about payments of another deployment on the same provider account disturb nothing. */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { select } from '../../support/rows.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -10,7 +10,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 async function storedOrder() {
   const { saleId } = await api.stores.openSale(buildSale());

@@ -1,7 +1,7 @@
 /** Notices of refunds and chargebacks, through a provider that reads each notice as the test wants it. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { PaymentNotice, Reversal } from '../../../src/money/payment.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import type { PaymentProvider } from '../../../src/providers/provider.ts';
@@ -13,7 +13,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 /** Sends a notice that the app's provider reads as this one. @returns the status and the signalled orders */
 async function notify(notice: PaymentNotice) {

@@ -1,6 +1,6 @@
 /** A webhook secret is replaced while notices come: the provider changes over at its own time. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { createRemoteAdapter } from '../../../src/providers/remote.ts';
 import { PROVIDER_API_KEY } from '../../support/http-app.ts';
 import { scrapeCounter } from '../metrics.ts';
@@ -15,7 +15,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 /**
  * An app with these secrets, as after a restart; answers how a notice signed with each of both is received.
@@ -31,7 +30,6 @@ async function answersWith(webhookSecrets: readonly string[]) {
     requestTimeoutMs: 60_000,
   });
   const app = await api.withParts({ provider });
-  onTestFinished(() => app.close());
   const older = await sendNotice(app.url, harmlessNotice(), { secret: OLDER });
   const newer = await sendNotice(app.url, harmlessNotice(), { secret: NEWER });
   const { accepted, forged } = await scrapeCounter(app.url, 'holdfast_notices_total');

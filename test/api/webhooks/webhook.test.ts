@@ -1,7 +1,7 @@
 /** Payment notices: committed before they are acknowledged, and refused when forged or malformed. */
 
 import { ulid } from 'ulidx';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../../support/factories.ts';
 import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '../../support/shopper.ts';
@@ -20,7 +20,6 @@ beforeAll(async () => {
   ({ saleId } = await api.stores.openSale(buildSale({ skus })));
   shopper = await api.shopper();
 });
-afterAll(() => api.close());
 
 const call = (body: string, { url = api.url, ...signing }: Signing & { url?: string } = {}) =>
   sendNotice(url, body, signing);
@@ -121,7 +120,6 @@ test.each(['{"type":', '[', '7', '', succeeded('x')])(
 test('forged notices are one line in the log, with the reason and without body or stack', async () => {
   const { log, lines } = openTestLog();
   const app = await api.withParts({ log });
-  onTestFinished(() => app.close());
   const secret = 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=';
   const body = succeeded('forged'.repeat(300));
 
@@ -142,7 +140,6 @@ test('forged notices are one line in the log, with the reason and without body o
 test('an authentic notice of an unknown shape is in the log with the beginning of its body', async () => {
   const { log, lines } = openTestLog();
   const app = await api.withParts({ log });
-  onTestFinished(() => app.close());
 
   await call(JSON.stringify({ type: 'payment.succeeded', pad: 'x'.repeat(5_000) }), { url: app.url });
 
@@ -168,7 +165,6 @@ test('while MySQL is away a notice is not acknowledged, so that it comes again',
   const { pool, ...parts } = await openMysqlAway();
   onTestFinished(() => pool.end());
   const app = await api.withParts({ pool, ...parts });
-  onTestFinished(() => app.close());
 
   const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
 

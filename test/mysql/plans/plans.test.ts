@@ -3,7 +3,7 @@
  * rows as it returns or changes, whatever the shop has sold before.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../src/events/feed.ts';
 import { readSettlement } from '../../../src/money/settlement.sql.ts';
 import { readDoubtLeftMs, recordDoubt } from '../../../src/orders/rows.sql.ts';
@@ -32,7 +32,6 @@ beforeAll(async () => {
   stores = await openTestStores();
   shop = await fillShop(stores);
 }, 240_000);
-afterAll(() => stores.close());
 
 function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);

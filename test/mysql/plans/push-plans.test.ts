@@ -3,7 +3,7 @@
  * changes, and never more than what waits for the endpoint.
  */
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { inTransaction, modify } from '../../../src/mysql/connection.ts';
 import { createSecret } from '../../../src/push/deliverer.ts';
 import { type Claim } from '../../../src/push/deliveries.sql.ts';
@@ -52,7 +52,6 @@ beforeAll(async () => {
     await stores.pool.query(`ANALYZE TABLE ${table}`);
   endpointId = (await stores.endpoints.read('office-2'))?.endpointId ?? 0;
 }, 240_000);
-afterAll(() => stores.close());
 
 function measuredStores(seen: (measured: Measured) => void) {
   const pool = measuredPool(stores.pool, seen);
