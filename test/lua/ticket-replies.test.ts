@@ -84,6 +84,14 @@ test('a ticket of single use is spent with the order, and remembered until it ha
   });
 });
 
+test('a ticket stays spent when its order is cancelled', async () => {
+  const saleId = await openSale();
+  const spent = ticket();
+  const { orderNo } = await reserved(saleId, { ticket: spent });
+  await stores.reservations.release(orderNo);
+  expect(await refusal(saleId, { ticket: spent })).toEqual({ kind: 'ticket-used', orderNo });
+});
+
 test('the request that spent a ticket finds its order again', async () => {
   const saleId = await openSale();
   const request = { idempotencyKey: 'k', ticket: ticket() };
