@@ -4,7 +4,7 @@
  */
 
 import type { Locator, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { signToken } from '../../src/api/http/auth.ts';
 import type { Sale } from '../../src/sales/sale.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -24,7 +24,6 @@ let checkout: Checkout;
 beforeAll(async () => {
   checkout = await openCheckout({ overrides: { demo: buildDemo(uniqueSaleId(), TEMPORAL_UI_URL) } });
 });
-afterAll(() => checkout.close());
 
 test.each([WIDE, NARROW])('a shopper buys and pays on a page $width pixels wide', async (size) => {
   await onDemoPage(size, buildSale(), async (page) => {

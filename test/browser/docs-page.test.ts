@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { openApi, type TestApi } from '../api/open-api.ts';
 import { openBrowser } from './browser.ts';
 
@@ -12,7 +12,6 @@ let api: TestApi;
 beforeAll(async () => {
   api = await openApi();
 });
-afterAll(() => api.close());
 
 test.each([{ width: 1280 }, { width: 390 }])(
   'the calls are read on a page $width pixels wide, from this API alone',
