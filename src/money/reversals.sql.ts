@@ -362,7 +362,7 @@ export async function readReversalTotals(
   const reversals = await selectRows(
     pool,
     reversalRow,
-    `SELECT ${REVERSAL} FROM reversals
+    `SELECT ${REVERSAL} FROM reversals FORCE INDEX (reversals_of_payment)
      WHERE provider = ? AND provider_payment_id IN (?)`,
     which,
   );

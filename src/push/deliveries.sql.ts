@@ -526,13 +526,15 @@ export function list(
   query: DeliveryQuery,
   { after, limit }: { after: number; limit: number },
 ): Promise<Delivery[]> {
-  const [condition, value] =
-    'line' in query ? ['line = ? AND status IN (?)', query.line] : ['status = ?', query.status];
+  const [condition, value, index] =
+    'line' in query
+      ? ['line = ? AND status IN (?)', query.line, 'push_deliveries_line']
+      : ['status = ?', query.status, 'push_deliveries_status'];
   return selectRows(
     pool,
     listedRow,
     `SELECT delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at
-         FROM push_deliveries WHERE endpoint_id = ? AND ${condition} AND delivery_id > ?
+         FROM push_deliveries FORCE INDEX (${index}) WHERE endpoint_id = ? AND ${condition} AND delivery_id > ?
          ORDER BY delivery_id LIMIT ?`,
     [endpointId, value, ...('line' in query ? [DELIVERY_STATUSES] : []), after, limit],
   );

@@ -14,7 +14,7 @@ import { openTestStores, type TestStores } from '../../support/stores.ts';
 import { measuredPool, type Measured } from './measured-pool.ts';
 
 /** Rows of a statement about one delivery, or about the few endpoints that there are. */
-const FEW = 40;
+const FEW = 80;
 /** For each row of a batch: it is found, read, and changed in an index or two. */
 const PER_ROW = 4;
 const ENDPOINTS = 5;
