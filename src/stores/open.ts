@@ -33,7 +33,12 @@ export type Stores = Awaited<ReturnType<typeof openStores>>;
 export async function openStores(config: StoreConfig, log: Logger) {
   const keyPrefix = config.REDIS_KEY_PREFIX;
   const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
-  await assertNoEviction(redis);
+  try {
+    await assertNoEviction(redis);
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
   const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
   const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const ofRedis = redisStores(redis);
