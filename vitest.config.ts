@@ -7,7 +7,6 @@ const SLOW = [
   'test/api/processes.test.ts',
   'test/browser/*.test.ts',
   'test/client/purchase.test.ts',
-  'test/crash/*.test.ts',
   'test/chaos/{back-office,history,push-receiver}.test.ts',
   'test/deploy/*.test.ts',
   'test/doctor/*.test.ts',
@@ -22,6 +21,8 @@ const SLOW = [
   'test/stack/{bootstrap,dev,given-mysql,left-behind,processes,servers,supervisor}.test.ts',
   'test/versions/{patched,versions}.test.ts',
 ];
+/** Part of `test:slow`: each file has a process of its own, as one of them listens to its whole process. */
+const CRASH = ['test/crash/*.test.ts'];
 /** Each fault once and a rolling restart; STORM_FAULTS makes it longer. */
 const STORM = ['test/chaos/storm.test.ts'];
 /** Only a release waits for these: a calling-off under chaos, and the audit against faults in the code. */
@@ -84,10 +85,20 @@ export default defineConfig({
       // time.
       project('fast', {
         include: ['test/**/*.test.ts'],
-        exclude: [...configDefaults.exclude, ...SLOW, ...STORM, ...FAULTS, ...OPEN_API, WHICH_REDIS],
+        exclude: [
+          ...configDefaults.exclude,
+          ...SLOW,
+          ...CRASH,
+          ...STORM,
+          ...FAULTS,
+          ...OPEN_API,
+          WHICH_REDIS,
+        ],
         isolate: false,
       }),
-      project('slow', { include: SLOW }),
+      project('slow', { include: SLOW, isolate: false }),
+      // Each point has four processes: more of them at once only wait for each other.
+      project('crash', { include: CRASH, maxConcurrency: 2 }),
       project('smoke', { include: SMOKE, isolate: false }),
       project('storm', { include: STORM }),
       project('faults', { include: FAULTS }),

@@ -50,7 +50,7 @@ const COMMANDS = {
   chaos: { script: 'dist/chaos/main.js', needsBuild: true },
   lint: { npmScript: 'lint:tools', needsBuild: false },
   test: vitest('fast'),
-  'test:slow': vitest('slow'),
+  'test:slow': vitest('slow', 'crash'),
   'test:smoke': vitest('smoke'),
   'test:storm': vitest('storm'),
   /** Parts of `test:release`, which runs all of these. */

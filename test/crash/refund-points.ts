@@ -14,6 +14,8 @@ import { waitFor } from '../support/wait.ts';
 import type { CrashWorld } from './crash-world.ts';
 import { expectLamps, payAndSettle, type Point } from './shared-steps.ts';
 
+const HOUR_S = 60 * 60;
+
 interface Paid {
   orderNo: string;
   /** The one that goes back. */
@@ -131,6 +133,8 @@ export const refundPoints: Point[] = [
       const { runId } = await workflow.describe();
       expect((await readPayment(world, paid))['engine_due_at']).not.toBeNull();
 
+      // It must not run out before the workflow has ended, however slow the machine is.
+      await ageClaim(world.stores.pool, 'refund', paid.orderNo, -HOUR_S);
       await world.takeOver({ claimsLast: true });
       await workflow.result();
       // The claim runs out, and the refund is started once more.

@@ -30,11 +30,18 @@ export function closeLater(close: Close): void {
   closersOf.set(suite, [...closers, close]);
 }
 
-/** Closes it later by itself, where it is not closed before. @returns closes it now; idempotent */
-export function closeOnce(close: () => Promise<void>): () => Promise<void> {
+/**
+ * Closes it later by itself, where it is not closed before.
+ * @param later a test of `test.concurrent` gives the `onTestFinished` of its context
+ * @returns closes it now; idempotent
+ */
+export function closeOnce(
+  close: () => Promise<void>,
+  later: (close: () => Promise<void>) => void = closeLater,
+): () => Promise<void> {
   let closed: Promise<void> | undefined;
   const once = (): Promise<void> => (closed ??= close());
-  closeLater(once);
+  later(once);
   return once;
 }
 

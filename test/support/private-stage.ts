@@ -25,10 +25,12 @@ export async function openPrivateStage(
   const redis = await startPrivateRedis();
   onClose(() => redis.stop());
   const [stores, namespace] = await Promise.all([
-    openTestStores({ REDIS_URL: [redis.url], ...(mysqlUrl !== undefined && { MYSQL_URL: mysqlUrl }) }),
+    openTestStores(
+      { REDIS_URL: [redis.url], ...(mysqlUrl !== undefined && { MYSQL_URL: mysqlUrl }) },
+      onClose,
+    ),
     createNamespace(),
   ]);
-  onClose(() => stores.close());
   const servers = {
     redisUrl: redis.url,
     mysqlUrl: stores.config.MYSQL_URL,

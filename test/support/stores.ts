@@ -19,8 +19,14 @@ export interface TestStores extends Stores {
   openSale(sale: Sale): Promise<Sale>;
 }
 
-/** Call it in beforeAll or in a test, with which they close. `close()` also drops the database. */
-export async function openTestStores(overrides: Partial<StoreConfig> = {}): Promise<TestStores> {
+/**
+ * Call it in beforeAll or in a test, with which they close. `close()` also drops the database.
+ * @param later a test of `test.concurrent` gives the `onTestFinished` of its context
+ */
+export async function openTestStores(
+  overrides: Partial<StoreConfig> = {},
+  later?: (close: () => Promise<void>) => void,
+): Promise<TestStores> {
   const database = `holdfast_${ulid().toLowerCase()}`;
   const admin = createMysqlPool(inject('mysqlUrl'));
   await admin.query(`CREATE DATABASE ${database} CHARACTER SET utf8mb4`);
@@ -48,6 +54,6 @@ export async function openTestStores(overrides: Partial<StoreConfig> = {}): Prom
       await stores.close();
       await admin.query(`DROP DATABASE ${database}`);
       await admin.end();
-    }),
+    }, later),
   };
 }
