@@ -58,6 +58,7 @@ const SMOKE = [
   'test/redis/*.test.ts',
   'test/replay/*.test.ts',
   'test/stack/{dev,ports,processes,supervisor}.test.ts',
+  'test/workers/heap-growth.test.ts',
 ];
 
 /**

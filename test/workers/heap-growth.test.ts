@@ -31,12 +31,21 @@ const CHURN = `
 
 const churned = z.object({ most: z.number(), used: z.number() });
 
-test('garbage that has grown old is collected before the heap holds three times what is used', async () => {
-  // With its collector in the one thread, what the heap holds depends on no other process.
-  const flags = ['--single-threaded', '--expose-gc', '--input-type=module', '-e'];
-  const { stdout } = await promisify(execFile)(process.execPath, [...flags, CHURN]);
+/**
+ * On Node 24 the figure says nothing: with the bound and without it, it is 0.9 in some runs and 4 in others.
+ * CI runs this file on Node 20 too.
+ */
+const isTelling = Number(process.versions.node.split('.')[0]) < 22;
 
-  const { most, used } = churned.parse(JSON.parse(stdout));
-  // Left to itself Node 20 holds five times as much; a newer V8 stays below three either way.
-  expect(most).toBeLessThan(3 * used);
-});
+test.runIf(isTelling)(
+  'garbage that has grown old is collected before the heap holds three times what is used',
+  async () => {
+    // With its collector in the one thread, what the heap holds depends on no other process.
+    const flags = ['--single-threaded', '--expose-gc', '--input-type=module', '-e'];
+    const { stdout } = await promisify(execFile)(process.execPath, [...flags, CHURN]);
+
+    const { most, used } = churned.parse(JSON.parse(stdout));
+    // Left to itself Node 20 holds four times as much.
+    expect(most).toBeLessThan(3 * used);
+  },
+);
