@@ -2,7 +2,7 @@
 
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { waitFor } from '../support/wait.ts';
 import { openBrowser } from './browser.ts';
 import { openShopWorld, type Entry, type ShopWorld } from './shop-world.ts';
@@ -12,9 +12,8 @@ const THERMOS = 'TH:1L/green';
 
 const withBrowser = openBrowser();
 let world: ShopWorld;
-const onClose = closeAfterAll();
 beforeAll(async () => {
-  world = await openShopWorld(onClose);
+  world = await openShopWorld(closeLater);
   await world.runProgram('publish.js');
   await world.startBackOffice();
 });

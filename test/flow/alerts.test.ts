@@ -13,7 +13,7 @@ import { repoDir } from '../../stack/install/repo-dir.ts';
 import { locateServers } from '../../stack/install/server-packages.ts';
 import type { Processes } from '../../stack/processes/processes.ts';
 import { mysqlPackage, startMysql } from '../../stack/servers/mysql.ts';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { buildSale } from '../support/factories.ts';
 import { repeat } from '../support/repeat.ts';
 import { openShopper } from '../support/shopper.ts';
@@ -26,7 +26,6 @@ const dashboard = z
   })
   .parse(JSON.parse(readFileSync(join(repoDir, 'monitoring', 'dashboard.json'), 'utf8')));
 
-const onClose = closeAfterAll();
 const timeout = { timeout: ALERT_TIMEOUT_MS };
 
 let servers: Processes;
@@ -35,12 +34,12 @@ let saleId: string;
 
 beforeAll(async () => {
   const own = await openTestProcesses((crash) => expect.unreachable(crash.message));
-  onClose(own.close);
+  closeLater(own.close);
   servers = own.processes;
   const [found] = await locateServers([mysqlPackage], () => {});
   if (!found) throw new Error('MySQL was asked for');
   const mysqlUrl = await startMysql({ processes: servers, found, fresh: true, durable: false });
-  shop = await openWatchedShop({ onClose, mysqlUrl });
+  shop = await openWatchedShop({ onClose: closeLater, mysqlUrl });
   ({ saleId } = await shop.stores.openSale(buildSale()));
 });
 

@@ -16,24 +16,22 @@ import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-
 import { acceptOrder } from '../support/accept-order.ts';
 import { expectCleanAudit } from '../support/audit.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { pressPay, sessionOf } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores } from '../support/stores.ts';
 import { waitFor } from '../support/wait.ts';
 
-const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let checkout: Checkout;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-cluster-'));
-  onClose(() => rm(dataDir, { recursive: true }));
+  closeLater(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir });
-  onClose(() => cluster.stop());
+  closeLater(() => cluster.stop());
   checkout = await openCheckout({ stores: { REDIS_URL: cluster.redisUrl.split(',') } });
-  onClose(() => checkout.close());
 });
 afterAll(() => expectCleanAudit(checkout));
 

@@ -9,7 +9,7 @@ import { saleKeys } from '../../src/redis/keys.ts';
 import { runRedisWatch } from '../../src/workers/redis-watch.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { buildSale } from '../support/factories.ts';
 import { silent } from '../support/stores.ts';
 import { openCrowd } from './crowd.ts';
@@ -17,20 +17,18 @@ import { finishSale, readCauses } from './sale-end.ts';
 
 const LAMPS = { sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 5_000, limitPerUser: null };
 
-const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let checkout: Checkout;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-failover-'));
-  onClose(() => rm(dataDir, { recursive: true }));
+  closeLater(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir, replicas: true });
-  onClose(() => cluster.stop());
+  closeLater(() => cluster.stop());
   checkout = await openCheckout({ stores: { REDIS_URL: cluster.redisUrl.split(',') } });
-  onClose(() => checkout.close());
   const watching = new AbortController();
   const watch = runRedisWatch({ ...checkout.stores, log: silent }, watching.signal);
-  onClose(() => {
+  closeLater(() => {
     watching.abort();
     return watch;
   });

@@ -11,7 +11,7 @@ import { DRIFT_KEY } from '../../src/redis/keys.ts';
 import { startWorker } from '../../stack/app.ts';
 import { harmlessNotice, sendNotice } from '../api/webhooks/signed-notice.ts';
 import { agePayment, ageRebuild } from '../support/ageing.ts';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { repeat } from '../support/repeat.ts';
@@ -20,7 +20,6 @@ import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 import { ALERT_TIMEOUT_MS, openWatchedShop, type WatchedShop } from '../support/watched-shop.ts';
 
-const onClose = closeAfterAll();
 const timeout = { timeout: ALERT_TIMEOUT_MS };
 
 let temporal: TcpProxy;
@@ -29,9 +28,9 @@ let saleId: string;
 
 beforeAll(async () => {
   temporal = await openTcpProxy(inject('temporalAddress'));
-  onClose(() => temporal.close());
+  closeLater(() => temporal.close());
   shop = await openWatchedShop({
-    onClose,
+    onClose: closeLater,
     // A run repairs the drift that it finds, and shows it until the next: for several scrapes.
     env: { TEMPORAL_ADDRESS: temporal.address, RECONCILE_EVERY_SECONDS: '20' },
   });

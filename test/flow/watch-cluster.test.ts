@@ -11,23 +11,21 @@ import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';
-import { closeAfterAll } from '../support/close-after-all.ts';
+import { closeLater } from '../support/close-later.ts';
 import { openEvents, type EventStream } from '../support/event-stream.ts';
 import { buildSale } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
 
-const onClose = closeAfterAll();
 let cluster: RedisCluster;
 let api: TestApi;
 let redis: Cluster;
 
 beforeAll(async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'holdfast-watch-cluster-'));
-  onClose(() => rm(dataDir, { recursive: true }));
+  closeLater(() => rm(dataDir, { recursive: true }));
   cluster = await startRedisCluster({ dataDir, replicas: true });
-  onClose(() => cluster.stop());
+  closeLater(() => cluster.stop());
   api = await openApi({ REDIS_URL: cluster.redisUrl.split(',') });
-  onClose(() => api.close());
   assert(api.stores.redis instanceof Cluster);
   ({ redis } = api.stores);
 });
