@@ -16,7 +16,7 @@ const BYTES_PER_GB = 1024 ** 3;
 /** With the environment variable that names a running one instead, whose version is not known here. */
 const SERVERS = [
   { name: 'Redis', binaries: ['redis-server'], args: ['--version'], variable: 'REDIS_URL' },
-  { name: 'MySQL', binaries: ['mariadbd', 'mysqld'], args: ['--version'], variable: 'MYSQL_URL' },
+  { name: 'MySQL', binaries: ['mysqld', 'mariadbd'], args: ['--version'], variable: 'MYSQL_URL' },
   // Debian's package is asked: RabbitMQ's own command leaves a port mapper of Erlang running behind it.
   {
     name: 'RabbitMQ',
