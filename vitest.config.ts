@@ -45,9 +45,10 @@ const ON_REDIS_8 = [
 /** All that sends SQL, once more on MySQL instead of MariaDB. */
 const ON_MYSQL = [
   'test/{activities,audit,events,money,mysql,ops,orders,parked,reconcile,sales,status,stores}/**/*.test.ts',
-  'test/flow/{after-sale,charges,drift,erase-person,free-orders,late-money,money-back,mysql-set-back}.test.ts',
-  'test/flow/{order-lines,purchase,restore,rush}.test.ts',
   'test/{push,workers}/*.test.ts',
+  'test/flow/{after-sale,call-off,charges,drift,erase-person,extended-deadlines,free-orders}.test.ts',
+  'test/flow/{late-money,money-back,mysql-set-back,opaque-ids,order-lines,purchase,redis-lost}.test.ts',
+  'test/flow/{restore,rush,sale-changes}.test.ts',
 ];
 /** What depends on the Node version: HTTP, sockets, streams, processes, Temporal's native module. */
 const SMOKE = [
