@@ -5,6 +5,7 @@ import { LongestFirst, SlowestFiles } from './stack/slowest-files.ts';
 const SLOW = [
   'test/api/orders/watch-faults.test.ts',
   'test/api/processes.test.ts',
+  'test/audit/command.test.ts',
   'test/browser/*.test.ts',
   'test/client/purchase.test.ts',
   'test/chaos/{back-office,history,push-receiver}.test.ts',

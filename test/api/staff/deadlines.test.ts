@@ -4,7 +4,7 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { orderReply } from '../../../src/api/http/replies.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
-import { orderKeys } from '../../../src/redis/keys.ts';
+import { orderKeys, saleKeys } from '../../../src/redis/keys.ts';
 import { select } from '../../support/rows.ts';
 import { openShop } from '../../support/shop.ts';
 import { pressPay, problemOf, refusalOf, sessionOf, type Reply } from '../../support/shopper.ts';
@@ -117,6 +117,8 @@ test('a rebuild of the sale keeps the later deadline', async () => {
   await extend(order.orderNo, until);
   const { stores } = world;
   const cause = { cause: 'requested', actor: 'olga' } as const;
+  // A rebuild waits for what is in the outbox.
+  await stores.redis.xtrim(saleKeys({ saleId: order.saleId, shard: 0 }).outbox, 'MAXLEN', 0);
   await rebuildSale({ ...stores, log: silent }, order.saleId, cause);
 
   expect(await shown(order)).toMatchObject({ deadline: until, version: 2 });
