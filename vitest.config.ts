@@ -24,7 +24,7 @@ const SLOW = [
 ];
 /** Part of `test:slow`: each file has a process of its own, as one of them listens to its whole process. */
 const CRASH = ['test/crash/*.test.ts'];
-/** Each fault once and a rolling restart; STORM_FAULTS makes it longer. */
+/** Eight faults, two of each family, and a rolling restart; STORM_FAULTS says how many. */
 const STORM = ['test/chaos/storm.test.ts'];
 /** Only a release waits for these: a calling-off under chaos, and the audit against faults in the code. */
 const FAULTS = ['test/audit/deliberate-faults.test.ts', 'test/chaos/call-off.test.ts'];
