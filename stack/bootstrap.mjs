@@ -37,12 +37,7 @@ const COMMANDS = {
   try: { script: 'dist/stack/try.js', needsBuild: true },
   audit: { script: 'dist/stack/audit.js', needsBuild: true },
   ops: { script: 'dist/stack/ops.js', needsBuild: true },
-  figures: {
-    script: 'node_modules/vitest/vitest.mjs',
-    args: ['run', '--config=test/figures/vitest.config.ts'],
-    needsBuild: true,
-    isTestRun: true,
-  },
+  figures: { ...vitest(), args: ['run', '--config=test/figures/vitest.config.ts'] },
   renew: { script: 'dist/stack/renew/renew.js', needsBuild: true },
   'provider-check': { script: 'dist/provider-check/main.js', needsBuild: true },
   bench: { script: 'dist/bench/main.js', needsBuild: true },

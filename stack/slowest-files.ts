@@ -62,7 +62,7 @@ const file = (): string => join(cacheDir(), 'test-durations.json');
 function readDurations(): Record<string, number> {
   if (!existsSync(file())) return {};
   const read = durations.safeParse(JSON.parse(readFileSync(file(), 'utf8')));
-  // Of another form, it is of another version of this file.
+  // Another version of this module may have written another form.
   return read.success ? read.data : {};
 }
 

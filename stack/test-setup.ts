@@ -21,7 +21,7 @@ declare module 'vitest' {
     temporalAddress: string;
     /** The program; undefined when it cannot be had. */
     timeSkippingPath: string | undefined;
-    /** What the projects of this run need. */
+    /** The tools that the projects of this run need. */
     tools: Tools;
   }
 }
@@ -58,7 +58,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     await end();
     throw error;
   }
-  // Of the processes of the test files, which begin later, and of all that these start.
+  // The processes of the test files begin later and inherit it, and so does all that they start.
   process.env['TMPDIR'] = join(dataDir, 'tmp');
   mkdirSync(process.env['TMPDIR']);
   progress(`MySQL and Temporal are up (${Date.now() - startedMs} ms)`);

@@ -69,7 +69,7 @@ async function findDebootstrap(progress: (line: string) => void): Promise<string
   return found;
 }
 
-/** Where this system's apt gets Debian from. Empty where it is not Debian: debootstrap then has its own. */
+/** The mirror of this system's apt. Empty if the system is not Debian: debootstrap has a default. */
 async function mirrorOfApt(): Promise<string[]> {
   const args = ['indextargets', '--format=$(SITE)', 'Created-By: Packages', 'Label: Debian'];
   const { ok, output } = await runCommand('apt-get', args, { timeoutMs: VERSION_TIMEOUT_MS });

@@ -25,7 +25,7 @@ const LOCATE = {
 
 export type ToolName = keyof typeof LOCATE;
 
-/** Where a tool is, or why the tests that need it fail. */
+/** The path of each tool, or the reason why the tests that need it fail. */
 export type Tools = Partial<Record<ToolName, { path: string } | { missing: string }>>;
 
 const SLOW: readonly ToolName[] = [

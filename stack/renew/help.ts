@@ -1,4 +1,4 @@
-/** What an operator's command prints of itself. */
+/** Reads the help text of an operator's command. */
 
 import { runOps } from '../../src/ops/program.ts';
 

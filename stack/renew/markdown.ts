@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-/** What stands in a place, by the name that its first marker has. */
+/** Renders the text of each place, by the name in the place's first marker. */
 export type Blocks = Readonly<Record<string, () => string>>;
 
 const BEGIN = /<!-- rendered: ([\w ]+) -->/;

@@ -1,4 +1,4 @@
-/** What Redis keeps from one version to the next: the names of its keys, and the form of an order there. */
+/** The names of Redis' keys and the form of an order there, which other versions read too. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
