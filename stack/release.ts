@@ -1,13 +1,14 @@
 /**
  * `npm run test:release`: all tests, and what is too long for each change. Its parts run one after the other,
- * and a part that fails does not keep the others from running. It prints a line a part, and one verdict.
+ * and a part that fails does not keep the others from running. It prints a line a part, and one verdict, also
+ * when it is interrupted.
  */
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { repoDir } from './install/repo-dir.ts';
 
@@ -65,14 +66,35 @@ async function main(names: readonly string[]): Promise<number> {
   }
   const parts = PARTS.filter(({ name }) => names.length === 0 || names.includes(name));
   mkdirSync(dir, { recursive: true });
+  // The running part gets the signal too, as it is of the same process group.
+  let isInterrupted = false;
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => (isInterrupted = true));
+  const passed: string[] = [];
   const failed: string[] = [];
-  for (const part of parts) if (!(await run(part))) failed.push(part.name);
+  for (const part of parts) {
+    if (isInterrupted) break;
+    ((await passes(part)) ? passed : failed).push(part.name);
+  }
+  if (passed.length === parts.length) {
+    console.log(`release: all ${parts.length} parts passed`);
+    return 0;
+  }
+  const others = parts.length - passed.length - failed.length;
   console.log(
-    failed.length === 0
-      ? `release: all ${parts.length} parts passed`
-      : `release: ${failed.length} of ${parts.length} parts failed: ${failed.join(', ')}`,
+    `release: ${failed.length} of ${parts.length} parts failed: ${failed.join(', ')}` +
+      (others > 0 ? `; ${others} did not run` : ''),
   );
-  return failed.length === 0 ? 0 : 1;
+  return 1;
+}
+
+/** A part that could not even be started has failed. */
+async function passes(part: Part): Promise<boolean> {
+  try {
+    return await run(part);
+  } catch (error) {
+    console.log(`${part.name}: FAILED: ${String(error)}`);
+    return false;
+  }
 }
 
 /** @returns whether it passed */
@@ -95,6 +117,7 @@ async function run({ name, command, env, node }: Part): Promise<boolean> {
   child.stderr.pipe(written, { end: false });
   const [[code]] = await Promise.all([once(child, 'close'), pipeline(child.stdout, written, { end: false })]);
   written.end();
+  await finished(written);
   const seconds = Math.round((Date.now() - startedMs) / 1_000);
   console.log(`${name}: ${code === 0 ? 'passed' : 'FAILED'} in ${seconds} s${readCounts(report)}`);
   if (code !== 0) console.log(`${quoteEnd(log)}\n· all of it: ${log}`);
