@@ -59,6 +59,8 @@ const COMMANDS = {
   build: { needsBuild: true },
 };
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
 /** A Ctrl-C arrives from the terminal and once more through npm; the child should receive it once. */
 const REPEATED_SIGNAL_MS = 500;
 
@@ -102,13 +104,28 @@ async function main(name, args) {
 /**
  * All data of the run lies in one folder, and all processes that it starts have the name of that folder in
  * their environment. Whatever became of vitest, both are gone afterwards. A run inside a run has its folder
- * inside the other's.
+ * inside the other's. What a run left whose own process was killed, the next one removes.
  */
 async function runTests(args) {
   const parent = process.env.HOLDFAST_TEST_RUN ?? (hasRoomInMemory() ? MEMORY : tmpdir());
-  const dir = mkdtempSync(join(parent, 'holdfast-test-'));
-  const env = { ...process.env, HOLDFAST_TEST_RUN: dir };
-  const exitCode = await run(process.execPath, args, { env });
+  for (const name of readdirSync(parent).filter(isLeft)) await removeRun(join(parent, name));
+  const dir = mkdtempSync(join(parent, `holdfast-test-${process.pid}-`));
+  // A second Ctrl-C must not end this process before all is removed.
+  const ignore = () => {};
+  for (const name of SIGNALS) process.on(name, ignore);
+  const exitCode = await run(process.execPath, args, { env: { ...process.env, HOLDFAST_TEST_RUN: dir } });
+  await removeRun(dir);
+  for (const name of SIGNALS) process.off(name, ignore);
+  return exitCode;
+}
+
+/** @param name of a folder; whether it is of a run whose process is gone */
+function isLeft(name) {
+  const [, pid] = /^holdfast-test-(\d+)-/.exec(name) ?? [];
+  return pid !== undefined && !isAlive(Number(pid));
+}
+
+async function removeRun(dir) {
   for (let sweep = 0; sweep < SWEEPS_MAX; sweep++) {
     const left = processesThatName(dir);
     if (left.length === 0) break;
@@ -116,7 +133,6 @@ async function runTests(args) {
     await delay(SWEEP_EVERY_MS);
   }
   rmSync(dir, { recursive: true, force: true });
-  return exitCode;
 }
 
 function hasRoomInMemory() {
@@ -242,10 +258,9 @@ function run(file, args, { printed, env = process.env } = {}) {
       lastMs.set(name, Date.now());
       if (!isRepeated) signal(-child.pid, name);
     };
-    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-    for (const name of signals) process.on(name, passOn);
+    for (const name of SIGNALS) process.on(name, passOn);
     const finish = (exitCode) => {
-      for (const name of signals) process.off(name, passOn);
+      for (const name of SIGNALS) process.off(name, passOn);
       resolve(exitCode);
     };
     child.once('error', (error) => {
@@ -259,6 +274,16 @@ function run(file, args, { printed, env = process.env } = {}) {
       finish(code ?? 128 + constants.signals[endedBy]);
     });
   });
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Another user's.
+    return error.code === 'EPERM';
+  }
 }
 
 /** @param pid of a process, or of a group with a minus before it */
