@@ -28,7 +28,7 @@ const CRASH = ['test/crash/*.test.ts'];
 const STORM = ['test/chaos/storm.test.ts'];
 /** Only a release waits for these: a calling-off under chaos, and the audit against faults in the code. */
 const FAULTS = ['test/audit/deliberate-faults.test.ts', 'test/chaos/call-off.test.ts'];
-/** An hour of made-up calls (`npm run test:openapi`); OPENAPI_CASES makes it shorter. */
+/** Some eight minutes of made-up calls (`npm run test:openapi`); OPENAPI_CASES says how many an operation. */
 const OPEN_API = ['test/api/schemathesis.test.ts'];
 /** Fails on any other than Redis 8.2. */
 const WHICH_REDIS = 'test/versions/redis.test.ts';

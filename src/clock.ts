@@ -1,11 +1,11 @@
-/** The clock of the waits that callers are promised, so that a test can move it. */
+/** The clock of the API's waits and limits. A test passes one that it can move. */
 
 export interface Clock {
   /** Milliseconds since any fixed moment; never goes back. */
   nowMs: () => number;
   /**
    * Calls `act` once, after so many milliseconds. The timer does not keep the process: the connection of the
-   * caller that waits does. @returns what prevents the call
+   * caller that waits does. @returns cancels the timer
    */
   after: (ms: number, act: () => void) => () => void;
 }

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { cacheDir } from './install/cache.ts';
 import { repoDir } from './install/repo-dir.ts';
 
-/** They take about half the time of `npm test`; what comes after them is shorter than the noise. */
+/** They take about half the time of `npm test`. The other files differ by less than the noise. */
 const SHOWN = 30;
 /** A run of a few files, as while one works on them, needs no list. */
 const LEAST_FILES = 10;

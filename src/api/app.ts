@@ -108,7 +108,7 @@ export interface AppDeps extends Stores {
   showsMetrics: boolean;
   /** Purchases at work at once. */
   purchasesAtOnce: number;
-  /** Purchases that wait for a place; a test has fewer. */
+  /** How many purchases may wait for a place. Tests set fewer. */
   purchasesWaiting?: number;
   statusBoard: Pick<StatusBoard, 'all' | 'current' | 'ageMs'>;
   tokens: TokenRules;

@@ -1,4 +1,7 @@
-/** Tools that some tests need beside the servers. Before the first test they are there, or called missing. */
+/**
+ * Tools that some tests need beside the servers. They are found or installed before the first test. If one is
+ * missing, its tests fail with the reason.
+ */
 
 import { STRIPE_MOCK } from '../servers/stripe-mock.ts';
 import { TOXIPROXY } from '../servers/toxiproxy.ts';
@@ -46,7 +49,7 @@ const NEEDS: Record<string, readonly ToolName[]> = {
   openapi: ['schemathesis'],
 };
 
-/** Finds or gets what the tests of these projects need, one after the other: most would have both cores. */
+/** Finds or gets what the tests of these projects need, one by one, because each build uses both cores. */
 export async function locateTools(
   projects: readonly string[],
   progress: (line: string) => void,

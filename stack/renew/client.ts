@@ -1,7 +1,7 @@
 /**
  * Makes the calls of packages/client anew from the OpenAPI document. The generator needs Node 22, and the
- * project runs on Node 20. So npm brings the generator outside the lock, and a newer Node where this one is
- * older.
+ * project runs on Node 20. So `npm exec` fetches the generator, which is not in the lock file, and on Node 20
+ * also a newer Node.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -16,10 +16,10 @@ export function fillPlaces(page: string, blocks: Blocks): string {
   // Names and what follows them take turns.
   for (let i = 0; i < parts.length; i += 2) {
     const [name = '', following = ''] = parts.slice(i);
-    const [, rest] = following.split(END);
+    const [, rest, ...more] = following.split(END);
     const render = blocks[name];
     assert(render, `there is nothing to render for "${name}"`);
-    assert(rest !== undefined, `the place for "${name}" has an end`);
+    assert(rest !== undefined && more.length === 0, `the place for "${name}" has one end`);
     text += `<!-- rendered: ${name} -->\n\n${render()}\n\n${END}${rest}`;
     filled.add(name);
   }

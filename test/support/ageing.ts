@@ -2,7 +2,7 @@
  * Moves time, so that no test lives through a window, a claim or a pause. Each function writes the row as it
  * would be after so many seconds. `which`: the order's number, several, or `'all'`.
  *
- * The timer of a workflow that has begun does not move with the rows: `endWindow` ends its window.
+ * These functions do not move the timer of a running workflow. Use `endWindow` for that.
  */
 
 import type { Client } from '@temporalio/client';
