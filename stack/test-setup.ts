@@ -34,7 +34,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const startedMs = Date.now();
   const projects = project.vitest.projects.map(({ name }) => name);
   if (projects.includes('redis-8')) prefer(await locateRedis8(progress));
-  if (projects.includes('mysql') && !process.env['MYSQL_URL']) prefer(await locateMysql(progress));
+  if (projects.includes('mysql') && !process.env['MYSQL_URL'])
+    process.env['HOLDFAST_MYSQLD'] = await locateMysql(progress);
   // stack/bootstrap.mjs names it, and ends what names it; a vitest that was started without it has one too.
   const dataDir = process.env['HOLDFAST_TEST_RUN'] ?? mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });

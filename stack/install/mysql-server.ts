@@ -1,7 +1,7 @@
 /** Finds or fetches a server of MySQL, for the tests that run on it beside MariaDB. */
 
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
 import { cacheDir, intoCache, withInstallLock } from './cache.ts';
 import { canUseApt, findProgram, installWithApt } from './server-packages.ts';
@@ -12,10 +12,14 @@ const CACHED_NAME = 'mysql-of-debian-sid';
 const ADVICE =
   'MySQL is missing: put a mysqld of MySQL 8 or newer on PATH, or set MYSQL_URL to a running server. As root on Debian it is fetched.';
 
-/** @returns the folder that has its `mysqld`, to stand first on PATH */
+/** @returns the path of its `mysqld` */
 export async function locateMysql(progress: (line: string) => void): Promise<string> {
   const own = findProgram(['mysqld']);
-  if (own !== undefined && (await isMysql(own))) return dirname(own);
+  if (own !== undefined && (await isMysql(own))) return own;
+  return join(await locateCached(progress), 'mysqld');
+}
+
+async function locateCached(progress: (line: string) => void): Promise<string> {
   const dir = join(cacheDir(), CACHED_NAME);
   if (existsSync(dir)) return dir;
   return withInstallLock(CACHED_NAME, progress, async () => {

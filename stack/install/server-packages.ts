@@ -16,7 +16,10 @@ const VERSION_TIMEOUT_MS = 10_000;
 export type ServerPackage = {
   /** With the oldest version that will do, as in "Redis 7 or newer". */
   what: string;
+  /** The first that is there and good is started. */
   binaries: readonly string[];
+  /** The environment variable that names the program to start, whatever else is there. */
+  programVariable?: string;
   isGoodVersion: (versionOutput: string) => boolean;
   aptPackage: string;
   brewFormula: string;
@@ -69,8 +72,9 @@ export function isRoot(): boolean {
 }
 
 async function findServer(server: ServerPackage): Promise<string | undefined> {
-  for (const name of server.binaries) {
-    const path = findProgram([name]);
+  const named = server.programVariable && process.env[server.programVariable];
+  const paths = named ? [named] : server.binaries.map((name) => findProgram([name]));
+  for (const path of paths) {
     if (path === undefined) continue;
     const version = await runCommand(path, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
     if (version.ok && server.isGoodVersion(version.output)) return path;

@@ -21,10 +21,14 @@ const CONNECT_TIMEOUT_MS = 1_000;
 /** A server elsewhere that is at work may take some seconds. */
 const GIVEN_CONNECT_TIMEOUT_MS = 10_000;
 
-/** The first versions that enforce CHECK constraints and know SKIP LOCKED. */
+/**
+ * The first versions that enforce CHECK constraints and know SKIP LOCKED. MariaDB comes first: MySQL cannot
+ * open a data folder that MariaDB has made.
+ */
 export const mysqlPackage: ServerPackage = {
   what: 'MariaDB 10.6 or MySQL 8 (or newer)',
-  binaries: ['mysqld', 'mariadbd'],
+  binaries: ['mariadbd', 'mysqld'],
+  programVariable: 'HOLDFAST_MYSQLD',
   isGoodVersion: (output) => {
     const [, major = '0', minor = '0'] = /Ver (\d+)\.(\d+)/.exec(output) ?? [];
     const version = Number(major) * 100 + Number(minor);
