@@ -30,7 +30,10 @@ function vitest(...projects) {
   return { script: 'node_modules/vitest/vitest.mjs', args, needsBuild: true, isTestRun: true };
 }
 
-/** What a command runs, a file or a script of package.json, and whether it needs the compiled sources. */
+/**
+ * What a command runs, a file or a script of package.json, and whether it needs the compiled sources. `env`
+ * is added to the environment: stack/test-setup.ts reads TEST_SERVER.
+ */
 const COMMANDS = {
   start: { script: 'dist/stack/start.js', needsBuild: true },
   dev: { script: 'dist/stack/start.js', args: ['--watch'], needsBuild: true },
@@ -50,8 +53,8 @@ const COMMANDS = {
   'test:storm': vitest('storm'),
   /** Parts of `test:release`, which runs all of these. */
   'test:faults': vitest('faults'),
-  'test:redis-8': vitest('redis-8'),
-  'test:mysql': vitest('mysql'),
+  'test:redis-8': { ...vitest('redis-8'), env: { TEST_SERVER: 'redis-8' } },
+  'test:mysql': { ...vitest('mysql'), env: { TEST_SERVER: 'mysql' } },
   'test:openapi': vitest('openapi'),
   'test:release': { script: 'dist/stack/release.js', needsBuild: true },
   explore: { script: 'dist/stack/explore.js', needsBuild: true },
@@ -97,6 +100,7 @@ async function main(name, args) {
   }
   if (command.npmScript) return npm(['run', '--silent', command.npmScript]);
   if (!command.script) return 0;
+  Object.assign(process.env, command.env);
   const all = [inRepo(command.script), ...(command.args ?? []), ...args];
   return command.isTestRun ? runTests(all) : run(process.execPath, all);
 }

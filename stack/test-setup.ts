@@ -33,9 +33,7 @@ const onCrash = (crash: Error): void => console.error(crash.message);
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const startedMs = Date.now();
   const projects = project.vitest.projects.map(({ name }) => name);
-  if (projects.includes('redis-8')) prefer(await locateRedis8(progress));
-  if (projects.includes('mysql') && !process.env['MYSQL_URL'])
-    process.env['HOLDFAST_MYSQLD'] = await locateMysql(progress);
+  await chooseServer(process.env['TEST_SERVER']);
   // stack/bootstrap.mjs names it, and ends what names it; a vitest that was started without it has one too.
   const dataDir = process.env['HOLDFAST_TEST_RUN'] ?? mkdtempSync(join(tmpdir(), 'holdfast-test-'));
   const processes = await openDataDir({ dataDir, fresh: true, progress, onCrash });
@@ -66,9 +64,23 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   return end;
 }
 
-/** For this process and those of the test files, which begin later. */
-function prefer(folder: string): void {
-  process.env['PATH'] = [folder, process.env['PATH']].join(delimiter);
+/**
+ * For this process and those of the test files, which begin later.
+ * @param name as stack/bootstrap.mjs gives it; undefined: the servers of the machine
+ */
+async function chooseServer(name: string | undefined): Promise<void> {
+  switch (name) {
+    case 'redis-8':
+      process.env['PATH'] = [await locateRedis8(progress), process.env['PATH']].join(delimiter);
+      break;
+    case 'mysql':
+      if (!process.env['MYSQL_URL']) process.env['HOLDFAST_MYSQLD'] = await locateMysql(progress);
+      break;
+    case undefined:
+      break;
+    default:
+      throw new Error(`TEST_SERVER is ${name}, and may be redis-8 or mysql`);
+  }
 }
 
 function provideAll(project: TestProject, context: ProvidedContext): void {
