@@ -62,14 +62,17 @@ async function main(): Promise<number> {
   }
 }
 
-/** @returns whether all went well; what vitest printed is shown unless the end is explained otherwise */
+/**
+ * By `npm test`, which runs each file once, and removes what the run leaves.
+ * @returns whether all went well; what vitest printed is shown unless the end is explained otherwise
+ */
 async function runTests(
   files: readonly string[],
   env: NodeJS.ProcessEnv,
   isExplained: () => boolean,
 ): Promise<boolean> {
-  const vitest = join(repoDir, 'node_modules', 'vitest', 'vitest.mjs');
-  const args = [vitest, 'run', ...files, `--testTimeout=${TEST_TIMEOUT_MS}`];
+  const bootstrap = join(repoDir, 'stack', 'bootstrap.mjs');
+  const args = [bootstrap, 'test', ...files, `--testTimeout=${TEST_TIMEOUT_MS}`];
   const child = spawn(process.execPath, args, {
     cwd: repoDir,
     env: { ...process.env, ...env },
