@@ -1,7 +1,7 @@
 /**
  * Records the histories of branches that have none yet, on the real Temporal server with the code as it is:
  *
- *     RECORD_HISTORIES=1 npx vitest run test/replay
+ *     RECORD_HISTORIES=1 npm test -- test/replay
  *
  * A history stands for the orders that are open in production while a new
  * version is rolled out, so keep it as long as such orders can exist: a change
