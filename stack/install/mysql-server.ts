@@ -15,8 +15,15 @@ const ADVICE =
 /** @returns the path of its `mysqld` */
 export async function locateMysql(progress: (line: string) => void): Promise<string> {
   const own = findProgram(['mysqld']);
-  if (own !== undefined && (await isMysql(own))) return own;
-  return join(await locateCached(progress), 'mysqld');
+  const ownVersion = own && (await versionOfMysql(own));
+  if (own && ownVersion) {
+    progress(`MySQL ${ownVersion}: ${own}`);
+    return own;
+  }
+  const dir = await locateCached(progress);
+  const server = join(dir, 'mysqld');
+  progress(`MySQL ${await versionOfMysql(server)}: ${dir} (remove it, and the next run fetches the newest)`);
+  return server;
 }
 
 async function locateCached(progress: (line: string) => void): Promise<string> {
@@ -28,15 +35,18 @@ async function locateCached(progress: (line: string) => void): Promise<string> {
   });
 }
 
-/** Debian has a `mysqld` that is MariaDB. */
-async function isMysql(file: string): Promise<boolean> {
+/** @returns undefined unless it is MySQL 8 or newer: Debian has a `mysqld` that is MariaDB */
+async function versionOfMysql(file: string): Promise<string | undefined> {
   const { ok, output } = await runCommand(file, ['--version'], { timeoutMs: VERSION_TIMEOUT_MS });
-  return ok && !output.includes('MariaDB') && Number(/Ver (\d+)\./.exec(output)?.[1] ?? 0) >= 8;
+  const [, version, major] = /Ver ((\d+)\.\S+)/.exec(output) ?? [];
+  return ok && !output.includes('MariaDB') && Number(major) >= 8 ? version : undefined;
 }
 
 /**
- * Debian's stable releases have MariaDB alone, its unstable one has MySQL too. The packages bring their own C
- * library, so they are unpacked beside the system and not installed. Nothing of theirs runs but the server.
+ * Debian's stable releases have MariaDB alone, its unstable one has MySQL too. No version is pinned, because
+ * mirrors have the newest alone: the cache keeps that of the day on which it was fetched. The packages bring
+ * their own C library, so they are unpacked beside the system and not installed. Nothing of theirs runs but
+ * the server.
  */
 async function fetchInto(workDir: string, progress: (line: string) => void): Promise<string> {
   const debootstrap = await findDebootstrap(progress);
@@ -60,7 +70,7 @@ async function fetchInto(workDir: string, progress: (line: string) => void): Pro
   }
   writeFileSync(join(made, 'mysqld'), launcher(root));
   chmodSync(join(made, 'mysqld'), 0o755);
-  if (!(await isMysql(join(made, 'mysqld'))))
+  if (!(await versionOfMysql(join(made, 'mysqld'))))
     throw new Error(`${ADVICE} What was fetched does not run here.`);
   return made;
 }
