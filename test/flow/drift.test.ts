@@ -283,14 +283,22 @@ test('a SKU whose counters are gone from Redis has its sale made again from MySQ
 
 test('drift in a busy sale is corrected while it goes on', async () => {
   const { saleId } = await checkout.stores.openSale(busySale());
-  const traffic = trade(saleId, 8, 5);
+  let isCorrected = false;
+  const traffic = trade(saleId, 8, MAX_ORDERS_EACH, () => isCorrected);
   await checkout.stores.redis.hincrby(keysOf(saleId).stock, 'lamp:available', 7);
-  // A look that traffic crosses decides nothing.
-  await waitFor('the correction', async () => (await reconcile()).repaired > 0);
-  await traffic;
+  try {
+    // A look that traffic crosses decides nothing.
+    await waitFor('the correction', async () => (await reconcile()).repaired > 0);
+  } finally {
+    isCorrected = true;
+  }
+  const ordersOf = await traffic;
 
+  expect(Math.max(...ordersOf), 'orders of a shopper until the correction').toBeLessThan(MAX_ORDERS_EACH);
   expect(await actionsOn(`${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
-  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 976, held: 8, sold: 16 });
+  const held = sum(ordersOf.map((orders) => Math.floor(orders / 3)));
+  const sold = sum(ordersOf.map((orders) => Math.ceil(orders / 3)));
+  await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 1_000 - held - sold, held, sold });
 });
 
 test('a busy sale without faults is never touched', async () => {
@@ -313,17 +321,33 @@ function busySale() {
   return buildSale({ skus });
 }
 
-/** Shoppers who pay each first order, cancel each second one and leave each third one open. */
-async function trade(saleId: string, shoppers: number, ordersEach: number): Promise<void> {
-  await Promise.all(
+/** Two of three take a unit, of which a shopper may have 50. */
+const MAX_ORDERS_EACH = 75;
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
+
+/**
+ * Shoppers who pay each first order, cancel each second one and leave each third one open.
+ * @param isOver ends it before each has `ordersEach`
+ * @returns the orders of each shopper
+ */
+async function trade(
+  saleId: string,
+  shoppers: number,
+  ordersEach: number,
+  isOver = () => false,
+): Promise<number[]> {
+  return Promise.all(
     Array.from({ length: shoppers }, async () => {
       const shopper = await checkout.shopper();
-      for (let i = 0; i < ordersEach; i += 1) {
+      let i = 0;
+      for (; i < ordersEach && !isOver(); i += 1) {
         const orderNo = await shopper.buy(saleId);
         await shopper.awaitStatus(orderNo, 'awaiting_payment');
         if (i % 3 === 0) await pressPay(sessionOf(await shopper.pay(orderNo)).url);
         if (i % 3 === 1) await shopper.cancel(orderNo);
       }
+      return i;
     }),
   );
 }
