@@ -33,7 +33,7 @@ import { bundleVariant } from './variants.ts';
 const v1 = buildVersion('v1');
 const v2 = buildVersion('v2');
 /** Bounds a hang. */
-const QUERY_TIMEOUT_MS = 20_000;
+const QUERY_TIMEOUT_MS = 60_000;
 
 let changedBundle: WorkflowBundleWithSourceMap;
 

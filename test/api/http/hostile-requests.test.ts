@@ -13,7 +13,7 @@ import { buildDemo, type HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
-import { openRaw, sendRaw } from '../raw-http.ts';
+import { openRaw, sendRaw, type RawConnection } from '../raw-http.ts';
 import { harmlessNotice, sendNotice } from '../webhooks/signed-notice.ts';
 
 let api: TestApi;
@@ -168,16 +168,28 @@ test('after a body that was too large the connection takes the next request', as
   connection.close();
 });
 
-test('a body that is too large and does not end is refused, and its connection closed', async () => {
-  // Time enough for the refusal, which must come first.
-  const { app } = await openBounded({ requestTimeoutMs: 3_000, headersTimeoutMs: 3_000, checkEveryMs: 50 });
-  const connection = await openRaw(app.url);
+/** A connection that sends a body of 20 KiB without an end. */
+async function sendEndlessly(url: string): Promise<RawConnection> {
+  const connection = await openRaw(url);
+  onTestFinished(() => connection.close());
   const [head] = orderParts({ headers: 'Transfer-Encoding: chunked' });
-
   connection.write(head);
   for (let i = 0; i < 20; i += 1) connection.write(`400\r\n${' '.repeat(1_024)}\r\n`);
+  return connection;
+}
 
-  expect((await connection.untilClosed()).map(refusalOf)).toEqual(['413 body_too_large']);
+test('a body that is too large is refused before its end', async () => {
+  const { app } = await openBounded({ requestTimeoutMs: 60_000, headersTimeoutMs: 60_000 });
+  const connection = await sendEndlessly(app.url);
+
+  expect((await connection.replies(1)).map(refusalOf)).toEqual(['413 body_too_large']);
+});
+
+test('the connection of a body that is too large and does not end is closed', async () => {
+  const { app } = await openBounded(impatient);
+  const connection = await sendEndlessly(app.url);
+
+  await connection.untilClosed();
 });
 
 const impatient = { headersTimeoutMs: 300, requestTimeoutMs: 600, checkEveryMs: 50 };
@@ -212,8 +224,8 @@ test('a client that sends nothing is closed without an answer', async () => {
 const FLOOD_BYTES = 32 * 1024 * 1024;
 
 test('a client that does not read its answers is closed, and one that is only idle is not', async () => {
-  // No other bound is to close it; the idle one has this long to ask.
-  const bounds = { stuckTimeoutMs: 2_000, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
+  // No other bound is to close it. The idle one must ask within this time, and is then idle for longer.
+  const bounds = { stuckTimeoutMs: 5_000, headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
   const app = await api.withParts({ demo: buildDemo(saleId) }, bounds);
   const idle = await openRaw(app.url);
   onTestFinished(() => idle.close());
