@@ -7,7 +7,8 @@ type Close = () => Promise<unknown>;
 /** Bounds a hang. Vitest puts its own bound only on hooks that it registers. */
 const CLOSED_WITHIN_MS = 120_000;
 
-const closersOf = new WeakMap<RunnerTestSuite, Close[]>();
+/** What is open, in the order of its opening. */
+const closersOf = new Map<RunnerTestSuite, Close[]>();
 
 /**
  * Runs when the test ends that opens the world. A world that is opened in `beforeAll` is closed after the
@@ -45,10 +46,13 @@ export function closeOnce(
   return once;
 }
 
-/** All that the `beforeAll` hooks of the file have opened, or those of a group in it. */
-export async function closeWorlds(suite: RunnerTestSuite = TestRunner.getCurrentSuite().file): Promise<void> {
+/** All that the `beforeAll` hooks of this group have opened; unless given, of all groups and files. */
+export async function closeWorlds(suite?: RunnerTestSuite): Promise<void> {
   const failures: unknown[] = [];
-  for (const close of (closersOf.get(suite) ?? []).toReversed()) {
+  const suites = suite ? [suite] : [...closersOf.keys()];
+  const closers = suites.flatMap((each) => closersOf.get(each) ?? []);
+  for (const each of suites) closersOf.delete(each);
+  for (const close of closers.toReversed()) {
     try {
       await within(CLOSED_WITHIN_MS, close());
     } catch (error) {

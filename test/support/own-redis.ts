@@ -14,13 +14,20 @@ export async function ownRedisUrl(): Promise<string> {
   const given = process.env['REDIS_URL'];
   if (given) return given;
   own ??= startPrivateRedis();
-  return (await own).url;
+  try {
+    return (await own).url;
+  } catch (error) {
+    // The next file tries anew.
+    own = undefined;
+    throw error;
+  }
 }
 
 /** The setup file calls it after the file's own hooks. Throws when the file has left a connection open. */
 export async function endOwnRedis(): Promise<void> {
-  const redis = await own;
+  const starting = own;
   own = undefined;
+  const redis = await starting;
   if (redis === undefined) return;
   try {
     await awaitNoClients(redis.url);
