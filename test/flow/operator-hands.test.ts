@@ -10,6 +10,7 @@ import { readRefundWorkflowId } from '../support/refund-workflow.ts';
 import { select } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { describeIfStarted } from '../support/workflows/start.ts';
 
 const LAMP_PRICE = 4_900;
 const TIMEOUT_MS = 150_000;
@@ -92,11 +93,7 @@ async function awaitEnd(shop: Checkout, shopper: Shopper, orderNo: string, endsB
 }
 
 async function isRunning({ client }: Checkout, workflowId: string): Promise<boolean> {
-  try {
-    return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
-  } catch {
-    return false;
-  }
+  return (await describeIfStarted(client, workflowId))?.status.name === 'RUNNING';
 }
 
 const pay = async (shopper: Shopper, orderNo: string) => pressPay(sessionOf(await shopper.pay(orderNo)).url);
@@ -203,7 +200,7 @@ test(
 
     await waitFor('the money to be back', async () => {
       const payments = await providerConsole.listPayments(orderNo);
-      return payments.every(({ amount, returned }) => amount === returned);
+      return payments.length > 0 && payments.every(({ amount, returned }) => amount === returned);
     });
     for (const id of refunds) await waitFor(`the end of ${id}`, async () => !(await isRunning(shop, id)));
     expect(await select(stores.pool, 'SELECT kind, reference, reason FROM parked')).toEqual([]);

@@ -105,7 +105,7 @@ test(
     }
     await waitFor('the money to be back', async () => {
       const payments = await providerConsole.listPayments(late);
-      return payments.every(({ amount, returned }) => amount === returned);
+      return payments.length > 0 && payments.every(({ amount, returned }) => amount === returned);
     });
     expect(await stores.temporalNamespaces.read('default')).toBe('made');
     expect(await select(stores.pool, 'SELECT kind, reference, reason FROM parked')).toEqual([]);

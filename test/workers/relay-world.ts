@@ -18,6 +18,7 @@ import { buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
+import { describeIfStarted } from '../support/workflows/start.ts';
 
 export interface RelayWorld extends TestEngine {
   stores: TestStores;
@@ -85,14 +86,7 @@ async function openWorldOf(stores: TestStores, namespace: string): Promise<Relay
           .map(({ order_no, started }) => [order_no, started]),
       );
     },
-    async isStarted(orderNo) {
-      try {
-        await relayEngine.client.workflow.getHandle(orderNo).describe();
-        return true;
-      } catch {
-        return false;
-      }
-    },
+    isStarted: async (orderNo) => (await describeIfStarted(relayEngine.client, orderNo)) !== undefined,
   };
 }
 
