@@ -72,7 +72,7 @@ async function recordWay(way: Way, { shop, recorder, idle, sources }: Scene): Pr
   const parts = inAll.map(([, part]) => part);
   const whole = new Set([
     ...parts.filter(({ at }) => at === undefined).map(({ file }) => file),
-    ...closureOf(sources, way.workflows, { withTypes: false }),
+    ...closureOf(sources, way.workflows),
   ]);
   const lines = parts
     .filter(({ file }) => !whole.has(file))

@@ -111,7 +111,6 @@ async function openDeployment({ stores, namespace, apiUrl, providerUrl, taskQueu
 test('two deployments with keys, queue and database of their own sell and refund, and each leaves the other alone', async () => {
   // Opening one empties their Redis, so neither may run before both are open.
   const bothStores = [await openTestStores(), await openTestStores({ REDIS_KEY_PREFIX: 'theirs' })] as const;
-  for (const stores of bothStores) closeLater(() => stores.close());
   const apiUrls = [
     `http://127.0.0.1:${await findFreePort()}`,
     `http://127.0.0.1:${await findFreePort()}`,

@@ -3,8 +3,7 @@
  * gets an answer that stays true, and the audit finds nothing. `SHOW_FIGURES=1` prints them.
  */
 
-import { inject } from 'vitest';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, inject, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';

@@ -6,7 +6,7 @@ import { closureOf, readSources } from './sources.ts';
 test('the workflows load the SDK and rules of their own alone', () => {
   const sources = readSources();
   const entries = ['src/workflows/index.ts', 'src/workflows/payload-converter.ts'];
-  const files = closureOf(sources, entries, { withTypes: false });
+  const files = closureOf(sources, entries);
   const packages = files.flatMap((file) =>
     (sources.get(file)?.imports ?? []).flatMap(({ to, isFile, isTypeOnly }) =>
       isFile || isTypeOnly ? [] : [to],

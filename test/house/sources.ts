@@ -78,12 +78,8 @@ function target(file: string, request: string): Pick<Import, 'to' | 'isFile'> {
   return { isFile, to: isFile ? normalize(join(dirname(file), request)) : request };
 }
 
-/** The entries and all files that they import, directly or through others. */
-export function closureOf(
-  sources: Sources,
-  entries: readonly string[],
-  { withTypes }: { withTypes: boolean },
-): string[] {
+/** The entries and all files that they import, directly or through others, but for types alone. */
+export function closureOf(sources: Sources, entries: readonly string[]): string[] {
   const reached = new Set<string>();
   const left = [...entries];
   for (let file = left.pop(); file !== undefined; file = left.pop()) {
@@ -92,7 +88,7 @@ export function closureOf(
     const source = sources.get(file);
     assert(source, `${file} is a source`);
     for (const { to, isFile, isTypeOnly } of source.imports) {
-      if (isFile && (withTypes || !isTypeOnly)) left.push(to);
+      if (isFile && !isTypeOnly) left.push(to);
     }
   }
   return [...reached].toSorted();

@@ -26,7 +26,7 @@ export interface Bought {
   orderNo: string;
 }
 
-export interface Cart {
+interface Cart {
   /** One lamp unless said otherwise. */
   sku?: string;
   quantity?: number;
