@@ -4,6 +4,7 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import type { ReadableMetrics } from '../metrics.ts';
 import { isAnswering } from '../mysql/connection.ts';
+import { takesWrites } from '../redis/connection.ts';
 import type { StatusBoard } from '../status/board.ts';
 import { stateOf } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
@@ -39,7 +40,7 @@ export function createHealthRoutes({ redis, pool, metrics, statusBoard, isStoppi
 
   /** One look at the stores for all who ask while it is under way, and shortly after. */
   function look(): Promise<[boolean, boolean]> {
-    latest ??= Promise.all([isUp(redis.info('server')), isAnswering(pool, PROBE_TIMEOUT_MS / 2)]).finally(
+    latest ??= Promise.all([isUp(takesWrites(redis)), isAnswering(pool, PROBE_TIMEOUT_MS / 2)]).finally(
       () => {
         setTimeout(() => (latest = undefined), PROBE_EVERY_MS).unref();
       },
@@ -74,13 +75,9 @@ export function createHealthRoutes({ redis, pool, metrics, statusBoard, isStoppi
   };
 }
 
-async function isUp(probe: Promise<unknown>): Promise<boolean> {
+async function isUp(probe: Promise<boolean>): Promise<boolean> {
   const timeout = new Promise<false>((resolve) => {
     setTimeout(resolve, PROBE_TIMEOUT_MS, false).unref();
   });
-  const answered = probe.then(
-    () => true,
-    () => false,
-  );
-  return Promise.race([answered, timeout]);
+  return Promise.race([probe.catch(() => false), timeout]);
 }

@@ -93,9 +93,15 @@ const shared = {
   enableOfflineQueue: false,
 };
 
+/** So long reads come from a server that has become a replica, where nothing is written. */
+const ROLE_EVERY_MS = 1_000;
+
 const connection = {
   connectTimeout: CONNECT_TIMEOUT_MS,
   maxRetriesPerRequest: 1,
+  // After a failover the old server may live on as a replica. It refuses the write, and the address leads to
+  // the new one by then, or soon.
+  reconnectOnError: (error: Error) => /\bREADONLY\b/.test(error.message),
   // A server that vanished without closing leaves a socket that TCP gives up only after a quarter of an hour.
   socketTimeout: SOCKET_TIMEOUT_MS,
 };
@@ -113,8 +119,8 @@ interface RedisOptions {
 
 /**
  * Connects and waits until commands can be sent. Several URLs are the nodes of a cluster. No error and no log
- * line of the connection shows a password.
- * @throws when Redis is not reachable, with the last connection error as the cause
+ * line of the connection shows a password. A server that becomes a replica is left within a second.
+ * @throws when Redis is not reachable, with the last connection error as the cause, or is a replica
  */
 export async function connectRedis(
   urls: readonly string[],
@@ -148,15 +154,41 @@ export async function connectRedis(
   });
   // An error of one node of a cluster; it may come back within an error of the whole cluster.
   redis.on('node error', (error: Error) => hideSecrets(error, secrets));
+  const endpoints = addresses.map(({ endpoint }) => endpoint).join(', ');
   try {
     await (redis instanceof Cluster ? connectCluster(redis) : redis.connect());
   } catch (error) {
     redis.disconnect();
     hideSecrets(error, secrets);
-    const endpoints = addresses.map(({ endpoint }) => endpoint);
-    throw new Error(`Redis is not reachable at ${endpoints.join(', ')}`, { cause: error });
+    throw new Error(`Redis is not reachable at ${endpoints}`, { cause: error });
   }
+  if (redis instanceof Cluster) return redis;
+  if (!(await takesWrites(redis))) {
+    redis.disconnect();
+    throw new Error(`Redis at ${endpoints} is a replica, which takes no writes`);
+  }
+  // A read that blocks is a write to Redis, so it is refused there.
+  if (commandTimeoutMs !== null) leaveReplica(redis, log);
   return redis;
+}
+
+/** A node of a cluster refers whoever writes to the one that takes writes. */
+export async function takesWrites(redis: RedisClient): Promise<boolean> {
+  if (redis instanceof Cluster) return (await redis.info('server')) !== '';
+  const [role] = await redis.role();
+  return role === 'master';
+}
+
+/** A process that only reads is refused nothing, and what it reads may be older than what it has read. */
+function leaveReplica(redis: Redis, log: Logger): void {
+  const look = async (): Promise<void> => {
+    if (redis.status !== 'ready' || (await takesWrites(redis))) return;
+    log.warn('Redis has become a replica, which takes no writes: the connection is made anew');
+    redis.disconnect(true);
+  };
+  // Without an answer the connection's own bounds close it.
+  const timer = setInterval(() => void look().catch(() => {}), ROLE_EVERY_MS).unref();
+  redis.on('end', () => clearInterval(timer));
 }
 
 /**

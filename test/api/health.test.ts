@@ -2,9 +2,12 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
+import { readyReply } from '../../src/api/health-routes.ts';
+import { withRedis } from '../../stack/servers/redis.ts';
 import { buildSale } from '../support/factories.ts';
 import { buildDemo } from '../support/http-app.ts';
 import { acceptedOf, refusalOf, send } from '../support/shopper.ts';
+import { waitFor } from '../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from './open-api.ts';
 
 let api: TestApi;
@@ -36,20 +39,36 @@ test('without MySQL it is ready all the same, and says so: selling needs Redis a
   await (await app.shopper()).buy(saleId);
 });
 
+test('a process whose Redis has become a replica is not ready, until it takes writes again', async () => {
+  const follow = (...master: string[]) =>
+    withRedis(api.stores.config.REDIS_URL[0] ?? '', (redis) => redis.call('REPLICAOF', ...master));
+  const become = (status: string) =>
+    waitFor(`to be ${status}`, async () => {
+      const seen = readyReply.parse((await send(`${api.url}/readyz`, 'GET')).body);
+      return seen.status === status && seen;
+    });
+  onTestFinished(async () => void (await follow('NO', 'ONE')));
+  // Nothing listens on port 1.
+  await follow('127.0.0.1', '1');
+  expect(await become('not_ready')).toMatchObject({ redis: 'down', mysql: 'up' });
+  await follow('NO', 'ONE');
+  expect(await become('ready')).toMatchObject({ redis: 'up', mysql: 'up' });
+});
+
 test('however many ask at once whether a process is ready, its stores are asked five times a second at most', async () => {
-  const infos = async () => {
+  const looks = async () => {
     const stats = await api.stores.redis.info('commandstats');
-    return Number(/cmdstat_info:calls=(\d+)/.exec(stats)?.[1]);
+    return Number(/cmdstat_role:calls=(\d+)/.exec(stats)?.[1]);
   };
-  const before = await infos();
+  const before = await looks();
   const begunMs = performance.now();
 
   const replies = await Promise.all(Array.from({ length: 50 }, () => send(`${api.url}/readyz`, 'GET')));
 
   expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
   const seconds = (performance.now() - begunMs) / 1_000;
-  // One is of the count itself. On a slow machine the callers come in several groups.
-  expect((await infos()) - before - 1).toBeLessThanOrEqual(2 + 5 * seconds);
+  // On a slow machine the callers come in several groups. A connection asks once a second by itself.
+  expect((await looks()) - before).toBeLessThanOrEqual(3 + 6 * seconds);
 });
 
 test('a process that is stopping gets no new requests', async () => {

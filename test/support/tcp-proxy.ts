@@ -16,6 +16,8 @@ export interface TcpProxy {
   mend(): void;
   /** Connections break, and new ones reach another server. */
   redirect(target: string): void;
+  /** New connections reach another server, and those that there are stay. */
+  turn(target: string): void;
   close(): Promise<void>;
 }
 
@@ -61,6 +63,9 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
       socket.pause();
     }
   };
+  const turn = (other: string) => {
+    ({ hostname, port } = new URL(`tcp://${other}`));
+  };
   return {
     address: `127.0.0.1:${bound.port}`,
     cut() {
@@ -77,9 +82,10 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
       isSilent = false;
     },
     redirect(other) {
-      ({ hostname, port } = new URL(`tcp://${other}`));
+      turn(other);
       destroyAll();
     },
+    turn,
     async close() {
       const closed = once(server, 'close');
       server.close();
