@@ -3,7 +3,7 @@
 import type { Context } from 'koa';
 import { z } from 'zod';
 import type { ReadableMetrics } from '../metrics.ts';
-import { isAnswering } from '../mysql/connection.ts';
+import { isTakingWrites } from '../mysql/connection.ts';
 import { takesWrites } from '../redis/connection.ts';
 import type { StatusBoard } from '../status/board.ts';
 import { stateOf } from '../status/status.ts';
@@ -40,7 +40,7 @@ export function createHealthRoutes({ redis, pool, metrics, statusBoard, isStoppi
 
   /** One look at the stores for all who ask while it is under way, and shortly after. */
   function look(): Promise<[boolean, boolean]> {
-    latest ??= Promise.all([isUp(takesWrites(redis)), isAnswering(pool, PROBE_TIMEOUT_MS / 2)]).finally(
+    latest ??= Promise.all([isUp(takesWrites(redis)), isTakingWrites(pool, PROBE_TIMEOUT_MS / 2)]).finally(
       () => {
         setTimeout(() => (latest = undefined), PROBE_EVERY_MS).unref();
       },

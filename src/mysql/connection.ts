@@ -117,6 +117,14 @@ export function isInvalidValue(error: unknown): boolean {
 }
 
 /**
+ * The server takes no writes: 1290 and 1836 read-only, 1036 read-only storage, 3100 a group of MySQL without a
+ * majority, 1047 a Galera node without one. After a failover the old server may live on so.
+ */
+function isReadOnly(error: unknown): boolean {
+  return [1036, 1047, 1290, 1836, 3100].includes(errnoOf(error) ?? 0);
+}
+
+/**
  * The failure concerns the server and not a row: it is unreachable, shutting down, full, read-only, out of
  * connections, or has a lock conflict. A later repeat may succeed; splitting a batch does not help.
  */
@@ -127,7 +135,8 @@ export function isUnavailable(error: unknown): boolean {
   return (
     parsed?.fatal === true ||
     isLockConflict(error) ||
-    [1021, 1040, 1053, 1114, 1203, 1290, 1792, 1927].includes(errno)
+    isReadOnly(error) ||
+    [1021, 1040, 1053, 1114, 1203, 1792, 1927].includes(errno)
   );
 }
 
@@ -144,6 +153,14 @@ export type { Executor, PoolConnection };
 const QUEUE_MAX = 500;
 /** A deadlock is gone at the second try. One that is left after ten has another cause. */
 const TRANSACTION_TRIES = 10;
+
+/** A server that refuses each write gets this pool's connections anew no more often. */
+const LEAVE_EVERY_MS = 1_000;
+
+/** When each connection was made, as performance.now(). */
+const madeAtMs = new WeakMap<object, number>();
+/** Older connections of the pool are made anew: their server has refused a write. As performance.now(). */
+const leftAtMs = new WeakMap<Pool, number>();
 
 /** @param connections of this process, at most */
 export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS, bounds = BOUNDS): Pool {
@@ -164,6 +181,7 @@ export function createMysqlPool(url: string, connections = MYSQL_CONNECTIONS, bo
     stringifyObjects: true,
   });
   pool.pool.on('connection', (connection) => {
+    madeAtMs.set(connection, performance.now());
     for (const setting of sessionSettings(bounds)) connection.query(setting, abortOnError(connection));
   });
   return Object.assign(pool, { bounds });
@@ -271,8 +289,31 @@ export async function withConnection<T>(
   const connection = await takeConnection(pool, waitMs);
   try {
     return await within(workMs, work(connection), () => connection.destroy());
+  } catch (error) {
+    if (isReadOnly(error)) leaveServer(pool, connection);
+    throw error;
   } finally {
     connection.release();
+  }
+}
+
+/**
+ * The address may lead to another server by now, while the connections that there are stay at the old one. Each
+ * of them would refuse a write, and answer reads with what the old server has.
+ */
+function leaveServer(pool: Pool, connection: PoolConnection): void {
+  connection.destroy();
+  const nowMs = performance.now();
+  if (nowMs - (leftAtMs.get(pool) ?? 0) >= LEAVE_EVERY_MS) leftAtMs.set(pool, nowMs);
+}
+
+/** Closes the connections to a server that was left, of which the pool has a bounded number. */
+async function getConnection(pool: Pool): Promise<PoolConnection> {
+  for (;;) {
+    const connection = await pool.getConnection();
+    const madeMs = madeAtMs.get(connection.connection) ?? Infinity;
+    if (madeMs >= (leftAtMs.get(pool) ?? 0)) return connection;
+    connection.destroy();
   }
 }
 
@@ -282,7 +323,7 @@ export async function withConnection<T>(
  */
 export function takeConnection(pool: Pool, waitMs = pool.bounds.waitMs): Promise<PoolConnection> {
   const askedMs = performance.now();
-  const coming = pool.getConnection().then(
+  const coming = getConnection(pool).then(
     (connection) => {
       waitedForMysql(performance.now() - askedMs);
       return connection;
@@ -320,13 +361,22 @@ export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () =
   });
 }
 
-/** Whether MySQL answers a statement within so long, where as much again may be spent on a connection. */
-export async function isAnswering(pool: Pool, withinMs: number): Promise<boolean> {
-  const probe = (connection: PoolConnection) => connection.query('DO 1');
-  return withConnection(pool, probe, { waitMs: withinMs, workMs: withinMs }).then(
-    () => true,
-    () => false,
-  );
+const readOnlyRow = z.object({ isReadOnly: z.int() });
+
+/**
+ * Whether MySQL answers within so long, where as much again may be spent on a connection, and takes writes. A
+ * connection to a server that takes none is closed.
+ */
+export async function isTakingWrites(pool: Pool, withinMs: number): Promise<boolean> {
+  const probe = async (connection: PoolConnection): Promise<boolean> => {
+    // MariaDB names the kinds of read_only, 'OFF' among them, from 12 on; a reader of a cloud has the other.
+    const sql = `SELECT CAST(@@read_only AS CHAR) IN ('1', 'ON') OR @@innodb_read_only AS isReadOnly`;
+    const [row] = await selectRows(connection, readOnlyRow, sql);
+    if (row?.isReadOnly === 0) return true;
+    leaveServer(pool, connection);
+    return false;
+  };
+  return withConnection(pool, probe, { waitMs: withinMs, workMs: withinMs }).catch(() => false);
 }
 
 /** The pool, or a connection inside a transaction. */

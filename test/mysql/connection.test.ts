@@ -5,8 +5,9 @@ import { z } from 'zod';
 import {
   BOUNDS,
   createMysqlPool,
+  takeConnection,
   inTransaction,
-  isAnswering,
+  isTakingWrites,
   modify,
   selectRows,
   type Bounds,
@@ -167,13 +168,13 @@ test.concurrent('probes of a server that has fallen silent take no connection wi
   await expectWhole(pool);
   wire.silence();
   for (let round = 0; round < 4; round += 1) {
-    const probes = Array.from({ length: 100 }, () => isAnswering(pool, 200));
+    const probes = Array.from({ length: 100 }, () => isTakingWrites(pool, 200));
     expect(new Set(await Promise.all(probes))).toEqual(new Set([false]));
   }
 
   wire.mend();
   await expectWhole(pool);
-  expect(await isAnswering(pool, 60_000)).toBe(true);
+  expect(await isTakingWrites(pool, 60_000)).toBe(true);
 });
 
 test('the pool gives an idle connection up before the server does', async () => {
@@ -187,4 +188,36 @@ test('the pool gives an idle connection up before the server does', async () => 
     .parse(Reflect.get(stores.pool.pool, 'config'));
   expect(maxIdle).toBeLessThan(connectionLimit);
   expect(idleTimeout).toBeLessThan((row?.seconds ?? 0) * 1_000);
+});
+
+test.each([1036, 1047, 1290, 1836, 3100])(
+  'a refusal %s, of a server that takes no writes, counts as unavailable',
+  (errno) => {
+    expect(isUnavailable(Object.assign(new Error('refused'), { errno, code: 'ER' }))).toBe(true);
+  },
+);
+
+test('once a server refuses a write, all work goes to new connections, reads too', async (context) => {
+  const { pool } = stores;
+  // A connection whose id is listed is as one to a server that has become a replica.
+  await modify(pool, 'CREATE TABLE demoted (id BIGINT UNSIGNED PRIMARY KEY)');
+  await modify(pool, 'CREATE TABLE written (n INT)');
+  await pool.query(
+    `CREATE TRIGGER refuse BEFORE INSERT ON written FOR EACH ROW
+       IF EXISTS (SELECT 1 FROM demoted WHERE id = CONNECTION_ID())
+       THEN SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = 'read-only'; END IF`,
+  );
+  const { pool: old } = await openFreezable(context, {}, stores.config.MYSQL_URL);
+  context.onTestFinished(() => old.end());
+  const idOf = async () => (await selectOne(old, 'SELECT CONNECTION_ID() AS id'))['id'];
+  const taken = await Promise.all(Array.from({ length: CONNECTIONS }, () => takeConnection(old)));
+  const ids: unknown[] = taken.map(({ threadId }) => threadId);
+  for (const connection of taken) connection.release();
+  for (const id of ids) await modify(pool, 'INSERT INTO demoted VALUES (?)', [id]);
+
+  await expect(modify(old, 'INSERT INTO written VALUES (1)')).rejects.toThrow('read-only');
+
+  expect(await modify(old, 'INSERT INTO written VALUES (2)')).toBe(1);
+  const uses = await Promise.all(Array.from({ length: 2 * CONNECTIONS }, idOf));
+  expect(uses.filter((id) => ids.includes(id))).toEqual([]);
 });
