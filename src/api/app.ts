@@ -26,6 +26,7 @@ import { createWaits } from './calls/wait.ts';
 import { createReceiveNotice } from './calls/webhooks.ts';
 import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
+import { createAddressReader } from './http/address.ts';
 import { authenticate, type RequestState, type TokenRules } from './http/auth.ts';
 import {
   shareAcrossOrigins,
@@ -255,6 +256,7 @@ export function createApp({
     .use(staff.routes())
     .use(staff.allowedMethods());
   const handle = app.callback();
+  const readAddress = createAddressReader(deps.log);
   const direct = answerDirectly({
     routes: [
       { name: PURCHASE, method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
@@ -263,7 +265,7 @@ export function createApp({
     ],
     answered,
     addressOf: (request, response) =>
-      app.proxy ? app.createContext(request, response).ip : (request.socket.remoteAddress ?? ''),
+      app.proxy ? readAddress(app.createContext(request, response).ip) : (request.socket.remoteAddress ?? ''),
     log: deps.log,
     // Koa answers every error itself; its promise never rejects.
     otherwise: (request, response) => void handle(request, response),

@@ -112,6 +112,9 @@ test('without trusted proxies the address cannot be forged', async () => {
 test.each([
   ['203.0.113.9', '203.0.113.9'],
   ['2001:db8::1', '2001:db8::1'],
+  ['203.0.113.9:5678', '203.0.113.9'],
+  ['[2001:db8::1]:443', '2001:db8::1'],
+  ['[2001:db8::1]', '2001:db8::1'],
   ['x'.repeat(100), ''],
   // Node takes a zone of any length for a part of the address; MySQL's column has 45 characters.
   [`fe80::1%${'z'.repeat(40)}`, ''],
