@@ -233,6 +233,7 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
       const open = exchanges.get(request.socket)?.filter(isUnanswered) ?? [];
       open.push({ request, response });
       exchanges.set(request.socket, open);
+      request.url = pathOf(request.url ?? '');
       const fault = faultOf(request);
       if (fault) answerProblem(request, response, fault);
       else handle(request, response);
@@ -286,12 +287,30 @@ function isUnanswered({ response }: Exchange): boolean {
   return !response.writableFinished;
 }
 
+/** A server also takes the whole URL that a proxy is sent (RFC 9112, 3.2.2). @returns what is no URL, as it is */
+function pathOf(target: string): string {
+  if (target.startsWith('/') || !/^https?:/i.test(target) || !URL.canParse(target)) return target;
+  const path = target.replace(/^[^/]*\/\/[^/?#]*/, '');
+  return path.startsWith('/') ? path : `/${path}`;
+}
+
 /** What Node's parser lets through and we do not. */
 function faultOf(request: IncomingMessage): Problem | undefined {
   if (request.rawHeaders.length > 2 * HEADERS_MAX) return headersTooLarge();
-  // Only paths: what a proxy would be asked, `http://…` or `*`, means nothing here.
+  // `*` means nothing here.
   if (request.url?.startsWith('/') !== true) return malformed();
-  return request.headers.host === undefined && request.httpVersion !== '1.0' ? malformed() : undefined;
+  const hosts = countHosts(request.rawHeaders);
+  return hosts === 1 || (hosts === 0 && request.httpVersion === '1.0') ? undefined : malformed();
+}
+
+/** @param rawHeaders names and values in turn; Node keeps the first of several hosts */
+function countHosts(rawHeaders: readonly string[]): number {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts;
 }
 
 /** @param code of Node's HTTP parser */

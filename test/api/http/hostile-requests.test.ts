@@ -80,7 +80,8 @@ test.each<[string, string]>([
   ['a method that does not exist', 'STEAL / HTTP/1.1\r\nHost: shop\r\n\r\n'],
   ['a path with a space', 'GET /a b HTTP/1.1\r\nHost: shop\r\n\r\n'],
   ['no host', 'GET /healthz HTTP/1.1\r\n\r\n'],
-  ['a whole URL, as for a proxy', 'GET http://shop:99999/[ HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['what only looks like a URL', 'GET http://shop:99999/[ HTTP/1.1\r\nHost: shop\r\n\r\n'],
+  ['two hosts', `${get()}host: other\r\n\r\n`],
   ['no path', 'OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n'],
   ['a header without a name', `${get()}: x\r\n\r\n`],
   ['a header without a colon', `${get()}nonsense\r\n\r\n`],
@@ -94,6 +95,16 @@ test.each<[string, string]>([
 ])('a request with %s is answered 400, and the connection closed', async (_, bytes) => {
   expect(refusalOf(await sendRaw(api.url, Buffer.from(bytes, 'latin1')))).toBe('400 malformed_request');
 });
+
+test.each(['http://shop/healthz', 'HTTPS://shop:8443/healthz?a=b'])(
+  'a whole URL, as a proxy is sent, is read: %s',
+  async (url) => {
+    expect(await sendRaw(api.url, `${get(url)}Connection: close\r\n\r\n`)).toMatchObject({
+      status: 200,
+      body: { status: 'ok' },
+    });
+  },
+);
 
 test.each<[string, string]>([
   ['a header of 20 KiB', `${get()}X-A: ${'x'.repeat(20_000)}\r\n\r\n`],
