@@ -77,7 +77,7 @@ interface Part {
  * RFC 8259 knows no other encoding than UTF-8, so naming it is all that the parameter can do. Between two
  * runs of spaces stands what is no space: else a long header would take the square of its length.
  */
-const JSON_TYPE = /^\s*application\/json\s*(?:;\s*(?:charset\s*=\s*"?utf-8"?\s*(?:;\s*)?)?)?$/i;
+const JSON_TYPE = /^\s*application\/json\s*(?:;\s*(?:charset\s*=\s*"?utf-?8"?\s*(?:;\s*)?)?)?$/i;
 
 /** The next round of repeats finds room: what does not arrive within 15 seconds is cut off. */
 const OVERFULL_RETRY_SECONDS = 5;

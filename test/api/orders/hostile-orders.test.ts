@@ -224,6 +224,15 @@ test.each([
   expect(refusalOf(reply)).toBe('415 unsupported_media_type');
 });
 
+test.each(['charset=utf-8', 'charset="UTF-8"', 'charset=utf8'])(
+  'a body whose %s is named is read',
+  async (charset) => {
+    const reply = await sendBytes('{', { 'content-type': `application/json; ${charset}` });
+
+    expect(refusalOf(reply)).toBe('400 malformed_request');
+  },
+);
+
 test.each([
   ['gzip', gzipSync],
   ['deflate', deflateSync],
