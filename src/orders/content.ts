@@ -107,21 +107,30 @@ function opaqueId(maxBytes: number) {
 export const userIdSchema = opaqueId(MAX_USER_ID_BYTES);
 export const skuSchema = opaqueId(MAX_SKU_BYTES);
 
-/** Control characters, invisible ones, and halves of a pair that stand alone. */
-const CONTROL = /\p{C}/u;
+/**
+ * Control characters, halves of a pair that stand alone, breaks of a line or a paragraph, and what turns the
+ * direction of the text around it.
+ */
+const UNSHOWABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069]/u;
+/** A name has one at least. Joiners and marks are of no use alone, but emoji and many scripts need them. */
+const VISIBLE = /[^\p{Cf}\p{M}\p{Z}]/u;
 /** Half of a pair of characters: no text that MySQL or another language could store. */
 const LONE_SURROGATE = /\p{Cs}/u;
 
 /** At a provider the metadata stand beside Holdfast's own, whose keys begin so. */
 const OWN_PREFIX = 'holdfast_';
 
-function printable(maxChars: number) {
+/** What people read. */
+export function nameOf(maxChars: number) {
   return z
     .string()
     .min(1)
     .max(maxChars)
-    .refine((text) => !CONTROL.test(text), 'printable characters only')
-    .refine((text) => text.trim() === text, 'no white space at either end');
+    .refine((text) => VISIBLE.test(text) && !UNSHOWABLE.test(text), 'printable characters only');
+}
+
+function printable(maxChars: number) {
+  return nameOf(maxChars).refine((text) => text.trim() === text, 'no white space at either end');
 }
 
 /** The shop's own number or name of a thing. White space at an end would be lost where MySQL compares. */

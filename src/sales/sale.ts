@@ -2,7 +2,14 @@
 
 import { z } from 'zod';
 import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_PAYMENT_WINDOW_MS, MAX_SALE_TIME_MS } from '../limits.ts';
-import { MAX_UNIT_PRICE, skuSchema, metadataSchema, referenceSchema, jsonText } from '../orders/content.ts';
+import {
+  MAX_UNIT_PRICE,
+  skuSchema,
+  metadataSchema,
+  nameOf,
+  referenceSchema,
+  jsonText,
+} from '../orders/content.ts';
 
 /** Sales in a page of those that Redis has: a relay reads one each second, and more are rarely there. */
 export const IN_REDIS_PAGE = 1_000;
@@ -22,13 +29,7 @@ const MAX_SALE_SKUS = 200;
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
 
-/** Control characters, invisible ones, and halves of a pair that stand alone. */
-const UNPRINTABLE = /\p{C}/u;
-const nameSchema = z
-  .string()
-  .min(1)
-  .max(200)
-  .refine((text) => !UNPRINTABLE.test(text), 'printable characters only');
+const nameSchema = nameOf(200);
 
 /** Of the codes with an X that are money; the others are metals, units of account, tests, or nothing. */
 const SHARED_CURRENCIES = ['XAF', 'XCD', 'XCG', 'XOF', 'XPF'];

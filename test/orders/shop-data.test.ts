@@ -1,7 +1,7 @@
 /** Tests what a shop may add to an order or a sale, and its bounds. */
 
 import { describe, expect, test } from 'vitest';
-import { metadataSchema, referenceSchema } from '../../src/orders/content.ts';
+import { metadataSchema, nameOf, referenceSchema } from '../../src/orders/content.ts';
 
 describe('referenceSchema', () => {
   test.each(['R-1001', 'gid://shopify/Order/1', 'VXNlcjox==', 'Bestellung 12 / blau', 'ü'.repeat(128)])(
@@ -11,12 +11,37 @@ describe('referenceSchema', () => {
     },
   );
 
-  test.each(['', ' R-1', 'R-1 ', 'a\nb', 'a\0b', 'a\u200bb', '\ud800', 'x'.repeat(129), 1, null])(
+  test.each(['', ' R-1', 'R-1 ', 'a\nb', 'a\0b', '\u202Eab', '\ud800', 'x'.repeat(129), 1, null])(
     'refuses %j',
     (reference) => {
       expect(referenceSchema.safeParse(reference).success).toBe(false);
     },
   );
+});
+
+describe('a name', () => {
+  test.each([
+    ['a family of emoji', '👨‍👩‍👧‍👦 ticket'],
+    ['the flag of Wales', '🏴󠁧󠁢󠁷󠁬󠁳󠁿 scarf'],
+    ['Persian with a non-joiner', 'می‌خواهم'],
+    ['Hindi', 'क्‍ष का कप'],
+    ['Sinhala', 'ශ්‍රී ලංකා'],
+    ['Arabic with a mark of direction', 'قميص \u200F(XL)'],
+    ['Hebrew with vowels', 'שָׁלוֹם'],
+  ])('may be %s', (_, name) => {
+    expect(nameOf(200).parse(name)).toBe(name);
+  });
+
+  test.each([
+    ['a control character', 'a\u0007b'],
+    ['half a pair of characters', '\udc00'],
+    ['a break of a line', 'a\u2028b'],
+    ['a turned direction', 'lamp \u202Eged'],
+    ['a direction set apart', '\u2067lamp'],
+    ['nothing that is seen', '\u200B \u200D'],
+  ])('has no %s', (_, name) => {
+    expect(nameOf(200).safeParse(name).success).toBe(false);
+  });
 });
 
 describe('metadataSchema', () => {
