@@ -210,22 +210,24 @@ export function readListed(
   return { payments, faults };
 }
 
-const REFUND_STATUSES = {
-  pending: 'pending',
-  // Stripe asks the payer where to send the money.
-  requires_action: 'pending',
+/**
+ * A refund of any other status is pending: `requires_action`, where Stripe asks the payer where to send the
+ * money, none, and those that Stripe may add.
+ */
+const ENDED_REFUNDS: Readonly<Record<string, ReversalStatus>> = {
   succeeded: 'succeeded',
   failed: 'failed',
   canceled: 'failed',
-} satisfies Record<string, ReversalStatus>;
+};
 
 const refundSchema = z.object({
   id: stripeIdSchema,
   amount: amountSchema,
   currency: currencySchema,
   status: z
-    .enum(['pending', 'requires_action', 'succeeded', 'failed', 'canceled'])
-    .transform((status) => REFUND_STATUSES[status]),
+    .string()
+    .nullish()
+    .transform((status) => ENDED_REFUNDS[status ?? ''] ?? ('pending' as const)),
 });
 
 /** @throws ZodError */
