@@ -381,9 +381,7 @@ const api = z.object({
   TICKET_AUDIENCE: z.string().min(1).default('holdfast').describe('The `aud` that every ticket must have.'),
   TRUSTED_PROXY_HOPS: wholeNumber(0, 10)
     .default(0)
-    .describe(
-      "Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there, without its port.",
-    ),
+    .describe("Proxies in front that append to `X-Forwarded-For`; a shopper's address is taken from there."),
   CORS_ORIGINS: list
     .pipe(z.array(origin))
     .optional()

@@ -117,8 +117,8 @@ export function isInvalidValue(error: unknown): boolean {
 }
 
 /**
- * The server takes no writes: 1290 and 1836 read-only, 1036 read-only storage, 3100 a group of MySQL without a
- * majority, 1047 a Galera node without one. After a failover the old server may live on so.
+ * The server takes no writes: 1290 and 1836 read-only, 1036 read-only storage, 3100 a group of MySQL without
+ * a majority, 1047 a Galera node without one. After a failover the old server may live on so.
  */
 function isReadOnly(error: unknown): boolean {
   return [1036, 1047, 1290, 1836, 3100].includes(errnoOf(error) ?? 0);
@@ -298,8 +298,8 @@ export async function withConnection<T>(
 }
 
 /**
- * The address may lead to another server by now, while the connections that there are stay at the old one. Each
- * of them would refuse a write, and answer reads with what the old server has.
+ * The address may lead to another server by now, while open connections stay at the old one. Each of them
+ * would refuse a write, and answer reads with what the old server has.
  */
 function leaveServer(pool: Pool, connection: PoolConnection): void {
   connection.destroy();

@@ -1,6 +1,6 @@
 /**
- * A failover after which the old server lives on as a replica: new connections reach the new server, and those
- * that there are stay at the old one.
+ * A failover after which the old server lives on as a replica: new connections reach the new server, and open
+ * ones stay at the old.
  */
 
 import assert from 'node:assert/strict';

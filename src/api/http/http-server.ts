@@ -287,7 +287,7 @@ function isUnanswered({ response }: Exchange): boolean {
   return !response.writableFinished;
 }
 
-/** A server also takes the whole URL that a proxy is sent (RFC 9112, 3.2.2). @returns what is no URL, as it is */
+/** A server also takes the whole URL that a proxy is sent (RFC 9112, 3.2.2). What is none stays as it is. */
 function pathOf(target: string): string {
   if (target.startsWith('/') || !/^https?:/i.test(target) || !URL.canParse(target)) return target;
   const path = target.replace(/^[^/]*\/\/[^/?#]*/, '');
