@@ -124,7 +124,7 @@ const OWN_PREFIX = 'holdfast_';
 export function nameOf(maxChars: number) {
   return z
     .string()
-    .min(1)
+    .min(1, { abort: true })
     .max(maxChars)
     .refine((text) => VISIBLE.test(text) && !UNSHOWABLE.test(text), 'printable characters only');
 }

@@ -174,9 +174,8 @@ export async function connectRedis(
 
 /** A node of a cluster refers whoever writes to the one that takes writes. */
 export async function takesWrites(redis: RedisClient): Promise<boolean> {
-  if (redis instanceof Cluster) return (await redis.info('server')) !== '';
-  const [role] = await redis.role();
-  return role === 'master';
+  const info = await redis.info('replication');
+  return redis instanceof Cluster || /^role:master/m.test(info);
 }
 
 /** A process that only reads is refused nothing, and what it reads may be older than what it has read. */
