@@ -47,6 +47,7 @@ export function createParts(config: OpsConfig) {
   const redisAsItIs = once(async (): Promise<RedisClient> => {
     const redis = await connectRedis(config.REDIS_URL, quiet, {
       keyPrefix: config.REDIS_KEY_PREFIX,
+      mayBeReplica: true,
     }).catch(failForOperator);
     closers.push(() => redis.disconnect());
     return redis;

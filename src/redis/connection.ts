@@ -115,6 +115,8 @@ interface RedisOptions {
   keyPrefix?: string | undefined;
   /** Null for a connection that blocks on reads. */
   commandTimeoutMs?: number | null;
+  /** To look at the server as it is: a replica is neither refused nor left. */
+  mayBeReplica?: boolean;
 }
 
 /**
@@ -125,7 +127,7 @@ interface RedisOptions {
 export async function connectRedis(
   urls: readonly string[],
   log: Logger,
-  { keyPrefix, commandTimeoutMs = COMMAND_TIMEOUT_MS }: RedisOptions = {},
+  { keyPrefix, commandTimeoutMs = COMMAND_TIMEOUT_MS, mayBeReplica = false }: RedisOptions = {},
 ): Promise<RedisClient> {
   const common = { ...shared, ...(keyPrefix !== undefined && { keyPrefix: `${keyPrefix}:` }) };
   const timeouts = {
@@ -162,7 +164,7 @@ export async function connectRedis(
     hideSecrets(error, secrets);
     throw new Error(`Redis is not reachable at ${endpoints}`, { cause: error });
   }
-  if (redis instanceof Cluster) return redis;
+  if (redis instanceof Cluster || mayBeReplica) return redis;
   if (!(await takesWrites(redis))) {
     redis.disconnect();
     throw new Error(`Redis at ${endpoints} is a replica, which takes no writes`);
