@@ -198,10 +198,7 @@ test(
     await reset(shop, three, 0);
     isAway = false;
 
-    await waitFor('the money to be back', async () => {
-      const payments = await providerConsole.listPayments(orderNo);
-      return payments.length > 0 && payments.every(({ amount, returned }) => amount === returned);
-    });
+    await shop.awaitReturned({ orderNo });
     for (const id of refunds) await waitFor(`the end of ${id}`, async () => !(await isRunning(shop, id)));
     expect(await select(stores.pool, 'SELECT kind, reference, reason FROM parked')).toEqual([]);
     await expectCleanAudit(shop);

@@ -103,10 +103,7 @@ test(
       await endWindow(client, orderNo);
       await awaitTimeout(orderNo);
     }
-    await waitFor('the money to be back', async () => {
-      const payments = await providerConsole.listPayments(late);
-      return payments.length > 0 && payments.every(({ amount, returned }) => amount === returned);
-    });
+    await shop.awaitReturned({ orderNo: late });
     expect(await stores.temporalNamespaces.read('default')).toBe('made');
     expect(await select(stores.pool, 'SELECT kind, reference, reason FROM parked')).toEqual([]);
     await expectCleanAudit(shop);

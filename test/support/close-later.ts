@@ -7,7 +7,7 @@ type Close = () => Promise<unknown>;
 /** Bounds a hang. Vitest puts its own bound only on hooks that it registers. */
 const CLOSED_WITHIN_MS = 120_000;
 
-/** What is open, in the order of its opening. */
+/** Closes each open world; the last to open is the last here. */
 const closersOf = new Map<RunnerTestSuite, Close[]>();
 
 /**
@@ -48,18 +48,24 @@ export function closeOnce(
 
 /** All that the `beforeAll` hooks of this group have opened; unless given, of all groups and files. */
 export async function closeWorlds(suite?: RunnerTestSuite): Promise<void> {
-  const failures: unknown[] = [];
   const suites = suite ? [suite] : [...closersOf.keys()];
   const closers = suites.flatMap((each) => closersOf.get(each) ?? []);
   for (const each of suites) closersOf.delete(each);
-  for (const close of closers.toReversed()) {
+  await doAll(closers.toReversed().map((close) => () => within(CLOSED_WITHIN_MS, close())));
+}
+
+/** Does each step, one after the other, also after one that fails. @throws what failed */
+export async function doAll(steps: readonly (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of steps) {
     try {
-      await within(CLOSED_WITHIN_MS, close());
+      await step();
     } catch (error) {
       failures.push(error);
     }
   }
-  if (failures.length > 0) throw new AggregateError(failures, `not closed: ${failures.join(', ')}`);
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1) throw new AggregateError(failures, `several failed: ${failures.join('; ')}`);
 }
 
 /** The file or group whose `beforeAll` runs now. */

@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, expect } from 'vitest';
-import { closeWorlds } from './close-later.ts';
+import { closeWorlds, doAll } from './close-later.ts';
 import { endOwnRedis } from './own-redis.ts';
 import { runningWorkers } from './workflows/running-workers.ts';
 
@@ -14,18 +14,8 @@ beforeAll(endFile);
 // Registered before the file's own hooks, so it runs after them.
 afterAll(endFile);
 
-/** Each step is done, also after one that fails. */
-async function endFile(): Promise<void> {
-  const failures: unknown[] = [];
-  for (const step of [closeWorlds, expectNoWorkers, endOwnRedis]) {
-    try {
-      await step();
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (failures.length > 1) throw new AggregateError(failures, failures.join('; '));
-  if (failures.length === 1) throw failures[0];
+function endFile(): Promise<void> {
+  return doAll([() => closeWorlds(), expectNoWorkers, endOwnRedis]);
 }
 
 function expectNoWorkers(): void {

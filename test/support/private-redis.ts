@@ -13,11 +13,11 @@ export interface PrivateRedis {
   stop(): Promise<void>;
 }
 
-let located: ReturnType<typeof locateServers> | undefined;
+let located: Awaited<ReturnType<typeof locateServers>> | undefined;
 
 export async function startPrivateRedis(): Promise<PrivateRedis> {
-  located ??= locateServers([redisPackage], () => {});
-  const [found] = await located;
+  located ??= await locateServers([redisPackage], () => {});
+  const [found] = located;
   if (!found) throw new Error('Redis was asked for');
   const { processes, close } = await openTestProcesses((crash) => console.error(crash.message));
   // Its data are of no use to anybody, and a Redis that is told to stop takes 60 ms more.
