@@ -93,7 +93,7 @@ const shared = {
   enableOfflineQueue: false,
 };
 
-/** So long reads come from a server that has become a replica, where nothing is written. */
+/** How often a connection asks whether its server takes writes: for so long it may read from a replica. */
 const ROLE_EVERY_MS = 1_000;
 
 const connection = {
@@ -157,24 +157,25 @@ export async function connectRedis(
   // An error of one node of a cluster; it may come back within an error of the whole cluster.
   redis.on('node error', (error: Error) => hideSecrets(error, secrets));
   const endpoints = addresses.map(({ endpoint }) => endpoint).join(', ');
+  let isGood = mayBeReplica;
   try {
     await (redis instanceof Cluster ? connectCluster(redis) : redis.connect());
+    isGood ||= redis instanceof Cluster || (await takesWrites(redis));
   } catch (error) {
     redis.disconnect();
     hideSecrets(error, secrets);
     throw new Error(`Redis is not reachable at ${endpoints}`, { cause: error });
   }
-  if (redis instanceof Cluster || mayBeReplica) return redis;
-  if (!(await takesWrites(redis))) {
+  if (!isGood) {
     redis.disconnect();
     throw new Error(`Redis at ${endpoints} is a replica, which takes no writes`);
   }
-  // A read that blocks is a write to Redis, so it is refused there.
-  if (commandTimeoutMs !== null) leaveReplica(redis, log);
+  // A replica refuses reads that block, and a node of a cluster refers callers to another.
+  if (redis instanceof Redis && !mayBeReplica && commandTimeoutMs !== null) leaveReplica(redis, log);
   return redis;
 }
 
-/** A node of a cluster refers whoever writes to the one that takes writes. */
+/** Whether it is no replica. A node of a cluster refers writers to the one that takes writes. */
 export async function takesWrites(redis: RedisClient): Promise<boolean> {
   const info = await redis.info('replication');
   return redis instanceof Cluster || /^role:master/m.test(info);
