@@ -31,7 +31,7 @@ function vitest(...projects) {
 }
 
 /**
- * What a command runs, a file or a script of package.json, and whether it needs the compiled sources. `env`
+ * Each command runs a file or a script of package.json, and says whether it needs the compiled sources. `env`
  * is added to the environment: stack/test-setup.ts reads TEST_SERVER.
  */
 const COMMANDS = {

@@ -120,7 +120,7 @@ const LONE_SURROGATE = /\p{Cs}/u;
 /** At a provider the metadata stand beside Holdfast's own, whose keys begin so. */
 const OWN_PREFIX = 'holdfast_';
 
-/** What people read. */
+/** Text of a sale, an SKU or a charge for people to read. */
 export function nameOf(maxChars: number) {
   return z
     .string()

@@ -142,11 +142,9 @@ async function waitForAgreement(nodes: readonly Node[], known: number): Promise<
       check: () =>
         withRedis(node.url, async (redis) => {
           const info = String(await redis.call('CLUSTER', 'INFO'));
-          const slotsOk = info.includes(`cluster_slots_ok:${SLOTS}`);
           // Without full coverage, the state is ok before the slots of the others are known.
-          return (
-            slotsOk && info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${known}`)
-          );
+          const agreed = ['cluster_state:ok', `cluster_slots_ok:${SLOTS}`, `cluster_known_nodes:${known}`];
+          return agreed.every((line) => info.includes(line));
         }),
     });
   }

@@ -67,8 +67,8 @@ test('however many ask at once whether a process is ready, its stores are asked 
 
   expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
   const seconds = (performance.now() - begunMs) / 1_000;
-  // One is of the count itself. On a slow machine the callers come in several groups, and a connection asks
-  // once a second by itself.
+  // Reading the count is a call. On a slow machine the callers come in several groups, and a connection
+  // asks once a second by itself.
   expect((await infos()) - before - 1).toBeLessThanOrEqual(4 + 7 * seconds);
 });
 

@@ -17,7 +17,7 @@ import { openTestProcesses, type TestProcesses } from '../support/test-processes
 const FAULTS = Number(process.env['STORM_FAULTS'] ?? 8);
 /** With this many faults or more, the traffic reaches every way of an order. */
 const FAULTS_FOR_ALL_WAYS = 22;
-/** A fault takes some 18 s, and 40 on a busy machine; the start, the end and late money take minutes. */
+/** A fault takes 6 to 18 s, and 40 on a busy machine; the start, the end and late money take minutes. */
 const TIMEOUT_MS = 10 * 60_000 + FAULTS * 40_000;
 
 const progress = (line: string): void => console.log(`· ${line}`);

@@ -121,7 +121,8 @@ test('a tenth of maxmemory is left to accepted orders: all are taken on and ende
   try {
     const { accepted, refusals } = await fill(saleId);
     expect([...refusals]).toEqual(['memory-full']);
-    // Of the orders of one call all are taken when there is room for the first, and tables grow by doubling.
+    // When there is room for the first order of a call, all of the call are taken. On Redis 8.2, beside other
+    // work, 93 % were used once; what took them was not measured.
     expect(await readUsed()).toBeLessThan(0.95 * max);
 
     // As the relays and the workflows do; no relay has been here before.
