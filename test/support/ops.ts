@@ -33,17 +33,12 @@ interface Printed {
 
 export type Ops = (...args: string[]) => Promise<Printed>;
 
-/**
- * @param overrides of the environment, say an address where nothing listens
- * @param onShown is called each time that a screen was shown
- */
-export function openOps(
+/** The environment of the operator's commands. @param overrides say an address where nothing listens */
+export function opsEnv(
   stores: { config: Pick<TestStores['config'], 'REDIS_URL' | 'MYSQL_URL'> },
   overrides: Record<string, string> = {},
-  columns = 80,
-  onShown: () => void = () => {},
-): Ops {
-  const env = {
+): Record<string, string> {
+  return {
     REDIS_URL: asProduct(stores.config.REDIS_URL.join(',')),
     MYSQL_URL: asProduct(stores.config.MYSQL_URL),
     TEMPORAL_ADDRESS: inject('temporalAddress'),
@@ -54,6 +49,19 @@ export function openOps(
     ORDER_SIGNING_SECRETS: ORDER_SIGNING_SECRET,
     ...overrides,
   };
+}
+
+/**
+ * @param overrides of the environment
+ * @param onShown is called each time that a screen was shown
+ */
+export function openOps(
+  stores: { config: Pick<TestStores['config'], 'REDIS_URL' | 'MYSQL_URL'> },
+  overrides: Record<string, string> = {},
+  columns = 80,
+  onShown: () => void = () => {},
+): Ops {
+  const env = opsEnv(stores, overrides);
   return async (...args) => {
     const printed = { out: '', err: '' };
     const exitCode = await runOps(args, {
