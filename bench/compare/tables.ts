@@ -70,7 +70,7 @@ export function formatFigure(
 }
 
 /** Of a judgement: a ratio, or the figure itself. */
-export function formatValue(value: number): string {
+function formatValue(value: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
