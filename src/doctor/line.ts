@@ -51,7 +51,7 @@ export function isLoopback(hostname: string): boolean {
   return /^(?:localhost|127(?:\.\d+){3}|\[?::1\]?)$/.test(hostname);
 }
 
-/** What a 202 means, by how Redis keeps what it took. docs/operations.md has the same sentences. */
+/** What a 202 means, by how Redis keeps what it took. */
 export const REDIS_PROMISES = {
   always: 'A 202 survives a power cut of Redis: the order is on disk before the answer.',
   everysec:
