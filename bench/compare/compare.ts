@@ -44,7 +44,10 @@ export async function compare(args: readonly string[]): Promise<number> {
   }
   if (request.isCheck) return printOutdated(request.parts);
   const exitCode = await measureParts(
-    request.parts.map((part) => ({ part, rounds: request.rounds })),
+    request.parts.map((part) => ({
+      part,
+      rounds: Math.min(request.rounds, part.roundsMax ?? request.rounds),
+    })),
     { file: resultsFile, names: PARTS.map(({ name }) => name), writePage },
   );
   console.log(`README.md, docs/benchmarks.md, its charts and results.json are up to date`);
@@ -175,8 +178,7 @@ function summaryOf(result: PartResult): string {
     ...(lifted === undefined ? [] : [lifted, '']),
     ...figuresTable(contestants, columns, mediansOf(measurements)),
     '',
-    ...judgementsTable(judgementsOf(result)),
-    '',
+    ...(result.targets.length === 0 ? [] : [...judgementsTable(judgementsOf(result)), '']),
     ...notes.map((note) => `- ${note}`),
     '',
   ].join('\n');

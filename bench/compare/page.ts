@@ -90,7 +90,7 @@ function partSection(part: PartResult): string[] {
     '',
     ...(part.targets.length === 0 ? [] : [...judgementsTable(judgementsOf(part)), '']),
     ...notes.map((note) => `- ${note}`),
-    `- Medians of ${rounds} rounds, on ${measuredAt.slice(0, 10)}, at commit ${commit}. Again: \`npm run bench -- compare --only ${name}\`.`,
+    `- ${rounds === 1 ? 'One round' : `Medians of ${rounds} rounds`}, on ${measuredAt.slice(0, 10)}, at commit ${commit}. Again: \`npm run bench -- compare --only ${name}\`.`,
     '',
   ];
 }

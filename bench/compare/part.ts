@@ -61,6 +61,8 @@ export interface Part {
   /** The column that the chart shows. */
   charted: string;
   targets: readonly Target[];
+  /** Where one measurement takes a minute: a run makes no more rounds of it. */
+  roundsMax?: number;
   /** Starts the servers and processes that the contestants share. `progress` gets a line for each step. */
   open(progress: (line: string) => void): Promise<OpenPart>;
 }

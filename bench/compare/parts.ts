@@ -2,6 +2,7 @@
 
 import type { Part } from './part.ts';
 import { acceptPart } from './parts/accept.ts';
+import { backOnSalePart } from './parts/back-on-sale.ts';
 import { backlogPart } from './parts/backlog.ts';
 import { endingPart } from './parts/ending.ts';
 import { enginePart } from './parts/engine.ts';
@@ -13,12 +14,15 @@ import { paidPart } from './parts/paid.ts';
 import { payablePart } from './parts/payable.ts';
 import { pollPart } from './parts/poll.ts';
 import { soldOutPart } from './parts/sold-out.ts';
+import { sustainedPart } from './parts/sustained.ts';
 
 export const PARTS: readonly Part[] = [
+  sustainedPart,
   acceptPart,
   soldOutPart,
   payablePart,
   endingPart,
+  backOnSalePart,
   lagPart,
   pollPart,
   latencyPart,

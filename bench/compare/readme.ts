@@ -11,10 +11,10 @@ const END = '<!-- figures: end -->';
 /** `of` and `figure` name a contestant and a column of the part. */
 const SHOWN = [
   {
-    part: 'accept',
-    of: 'Holdfast, all running',
-    figure: 'rate',
-    what: 'Orders accepted by one API process, with worker, MySQL and Temporal at work on them',
+    part: 'sustained',
+    of: 'Holdfast',
+    figure: 'payable',
+    what: 'Orders accepted and payable, for a minute, by one API process and one worker',
   },
   {
     part: 'lag',

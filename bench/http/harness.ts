@@ -53,8 +53,8 @@ export interface Harness {
   /** Signed once; the first 20,000 have this number, the next ones the next. */
   tokens(pool: number): Promise<readonly string[]>;
   warmUp(target: Target, saleId: string): Promise<void>;
-  /** Purchases of one unit each, by shoppers of this pool. */
-  buy(target: Target, options: { saleId: string; pool: number }): Promise<HttpReport>;
+  /** Purchases of one unit each, by shoppers of this pool, for `MEASURE_SECONDS` or for so many. */
+  buy(target: Target, options: { saleId: string; pool: number; seconds?: number }): Promise<HttpReport>;
   /** Of any requests that were written down. */
   load(target: Target, requests: readonly string[], seconds: number): Promise<HttpReport>;
   close(): Promise<void>;
@@ -109,9 +109,9 @@ export function createHarness(stack: BenchServers, wrk: string): Omit<Harness, '
       );
     },
 
-    async buy(target, { saleId, pool }) {
+    async buy(target, { saleId, pool, seconds = MEASURE_SECONDS }) {
       const requests = (await poolTokens(pool)).map((token) => orderRequest(saleId, token));
-      return load(target, requests, MEASURE_SECONDS);
+      return load(target, requests, seconds);
     },
   };
 }

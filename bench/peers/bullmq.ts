@@ -10,7 +10,7 @@ import { Queue } from 'bullmq';
 import { connectPlainRedis, createLuaStock } from './lua-stock.ts';
 import { claimKey, type OpenPeer } from './peer.ts';
 
-const BULLMQ_QUEUE = 'peer-orders';
+export const BULLMQ_QUEUE = 'peer-orders';
 
 export const openBullmq: OpenPeer = async ({ servers, isIdempotent }) => {
   const redis = connectPlainRedis(servers.redisUrl);

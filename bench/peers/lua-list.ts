@@ -12,7 +12,7 @@ import { connectPlainRedis, createLuaStock } from './lua-stock.ts';
 import { claimKey, type OpenPeer } from './peer.ts';
 
 /** Order JSON, the newest first; workers pop from the other end. */
-const LUA_LIST_KEY = 'peer:lua-list:orders';
+export const LUA_LIST_KEY = 'peer:lua-list:orders';
 
 export const openLuaList: OpenPeer = async ({ servers, isIdempotent }) => {
   const redis = connectPlainRedis(servers.redisUrl);

@@ -12,7 +12,7 @@ import { connectPlainRedis, createLuaStock } from './lua-stock.ts';
 import { claimKey, type OpenPeer } from './peer.ts';
 
 /** Durable; declared by the first that comes. */
-const RABBITMQ_QUEUE = 'peer-orders';
+export const RABBITMQ_QUEUE = 'peer-orders';
 
 export const openRabbitmq: OpenPeer = async ({ servers, isIdempotent }) => {
   const redis = connectPlainRedis(servers.redisUrl);

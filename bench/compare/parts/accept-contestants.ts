@@ -1,19 +1,16 @@
 /** The contestants of the part `accept`: how each is started, loaded, and checked afterwards. */
 
 import assert from 'node:assert/strict';
-import { z } from 'zod';
-import { selectRows } from '../../../src/mysql/connection.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
-import { startApi, startWorker } from '../../../stack/app.ts';
+import { startApi } from '../../../stack/app.ts';
 import { waitUntil } from '../../../stack/processes/wait.ts';
-import { assertCount, createHarness, figuresOf, type Harness, type Target } from '../../http/harness.ts';
+import { assertCount, figuresOf, type Harness, type Target } from '../../http/harness.ts';
 import type { Peer } from '../../peers/peer.ts';
 import { isPeerName, PEERS, type PeerName } from '../../peers/peers.ts';
-import { openBenchServers, type BenchServers } from '../../servers.ts';
+import type { BenchServers } from '../../servers.ts';
 import type { Contestant, Figures } from '../part.ts';
 
 export const ALONE = 'Holdfast, front alone';
-export const ALL_RUNNING = 'Holdfast, all running';
 export const LIMIT = 'bare Koa + body + one EVALSHA';
 
 const TITLES: Readonly<Record<PeerName, string>> = {
@@ -24,14 +21,13 @@ const TITLES: Readonly<Record<PeerName, string>> = {
   'shopify-rows': 'Shopify: MySQL rows',
 };
 export const NAMES = Object.keys(PEERS).filter(isPeerName);
-export const bare = (name: PeerName): string => `${TITLES[name]}; bare Koa`;
-export const behindOurFront = (name: PeerName): string => `${TITLES[name]}; our front`;
+const bare = (name: PeerName): string => `${TITLES[name]}; bare Koa`;
+const behindOurFront = (name: PeerName): string => `${TITLES[name]}; our front`;
 
 /** More than any load takes. */
 const UNITS = 10_000_000;
 /** A row each, which takes its time to insert; five times what a load takes. */
 const UNIT_ROWS = 40_000;
-const STORED_TIMEOUT_MS = 120_000;
 const SETTLED_TIMEOUT_MS = 10_000;
 
 export interface Context {
@@ -63,33 +59,6 @@ export async function prepareFrontAlone({ harness, answers }: Context): Promise<
   };
 }
 
-/** On servers of its own, so that orders which wait in the engine never meet another contestant. */
-export function prepareAllRunning({ harness: { wrk }, answers }: Context): Contestant {
-  const nextPool = countFrom(1);
-  return {
-    name: ALL_RUNNING,
-    role: 'ours',
-    async measure() {
-      const stack = await openBenchServers(() => {});
-      try {
-        const harness = createHarness(stack, wrk);
-        await Promise.all([
-          startApi(stack.processes, { name: 'api', env: stack.appEnv }),
-          startWorker(stack.processes, { name: 'worker', env: stack.appEnv }),
-        ]);
-        const target = apiOf(stack);
-        await harness.warmUp(target, await stack.openSale(UNITS));
-        const saleId = await stack.openSale(UNITS);
-        const { figures, held } = await buyFromUs(harness, { target, saleId, pool: nextPool(), answers });
-        await waitUntilStored(stack, saleId, held);
-        return figures;
-      } finally {
-        await stack.close();
-      }
-    },
-  };
-}
-
 async function buyFromUs(
   harness: Omit<Harness, 'close'>,
   { target, saleId, pool, answers }: { target: Target; saleId: string; pool: number; answers: number[] },
@@ -100,16 +69,6 @@ async function buyFromUs(
   const held = Number(await harness.stack.redis.hget(saleKeys({ saleId, shard: 0 }).stock, 'unit:held'));
   assertCount('held in Redis', held, report.answers);
   return { figures: figuresOf(report, report.answers), held };
-}
-
-async function waitUntilStored({ pool }: BenchServers, saleId: string, held: number): Promise<void> {
-  const row = z.object({ stored: z.coerce.number() });
-  const sql = 'SELECT COUNT(*) AS stored FROM orders WHERE sale_id = ?';
-  await waitUntil({
-    what: `all ${held} accepted orders to be stored in MySQL`,
-    timeoutMs: STORED_TIMEOUT_MS,
-    check: async () => (await selectRows(pool, row, sql, [saleId]))[0]?.stored === held,
-  });
 }
 
 export async function prepareLimit({ harness, answers }: Context): Promise<Contestant> {
