@@ -26,6 +26,17 @@ export const removeIdleConsumersScript = defineScript({
   reply: removeIdleConsumersReply,
 });
 
+/** How many entries were taken over. */
+export const takeOverReply = z.tuple([z.literal('taken'), replyInt]).transform(([, count]) => count);
+
+export const takeOverScript = defineScript({
+  file: 'take-over',
+  keys: ['outbox'],
+  args: ['group', 'self', 'count', 'silentMs'],
+  repeated: ['living'],
+  reply: takeOverReply,
+});
+
 export const registerSalesScript = defineScript({
   file: 'register-sales',
   keys: ['sales'],
@@ -246,7 +257,21 @@ export function createOutbox(
     readPending: (count: number, afterId: string) => read(count, afterId, 1),
 
     /**
-     * Takes over entries that a dead consumer left behind; they are then among `readPending`.
+     * Takes over entries of relays that do not live; they are then among `readPending`.
+     * @param living names of consumers
+     * @returns how many
+     */
+    async takeOver(count: number, living: readonly string[], silentMs: number): Promise<number> {
+      const call = {
+        keys: { outbox: key },
+        args: { group: GROUP, self: consumer, count, silentMs },
+        repeated: living.map((name) => ({ living: name })),
+      };
+      return (await unlessNoGroup(() => run(redis, takeOverScript, call))) ?? 0;
+    },
+
+    /**
+     * Takes over entries that no consumer has touched for so long; they are then among `readPending`.
      * @returns how many
      */
     async claimAbandoned(count: number, minIdleMs: number): Promise<number> {

@@ -6,7 +6,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SYSTEM_CLOCK } from '../clock.ts';
 import type { Stores } from '../stores/open.ts';
-import { COUNTED_MAX, newestOf, type PartialStatus, type Status, type StatusPart } from './status.ts';
+import {
+  COUNTED_MAX,
+  newestOf,
+  withoutReplaced,
+  type PartialStatus,
+  type Status,
+  type StatusPart,
+} from './status.ts';
 
 const READ_EVERY_MS = 1_000;
 /**
@@ -59,7 +66,7 @@ async function readWorkers(...lists: Promise<Status['workers']>[]): Promise<Stat
   const answers = await Promise.allSettled(lists.map((list) => inTime(list, LIST_WITHIN_MS)));
   const seen = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
   if (seen.length === 0) throw new AggregateError(answers, 'neither store says which workers live');
-  return newestOf(seen.flat());
+  return withoutReplaced(newestOf(seen.flat()));
 }
 
 /** @throws also when there is no answer in time */

@@ -64,7 +64,7 @@ function findWorkers({ workers }: PartialStatus): Finding[] {
     if (state === 'silent')
       found.push({
         what: `${name} has been silent for ${Math.round(worker.silentMs / 1_000)} s: it is frozen, cut off, or was killed.`,
-        remedy: 'If its process is there, end it: another takes over what it had within half a minute.',
+        remedy: 'If its process is there, end it: another takes over what it had within seconds.',
       });
     if (state === 'hanging')
       found.push({

@@ -11,7 +11,7 @@ export const beatReply = z.tuple([z.literal('beating')]);
 
 export const listWorkersReply = z
   .tuple([z.literal('workers'), replyInt], z.string())
-  .transform(([, nowMs, ...texts]) => texts.flatMap((text) => parseSeen(text, nowMs)));
+  .transform(([, nowMs, ...texts]) => ({ nowMs, workers: texts.flatMap((text) => parseSeen(text, nowMs)) }));
 
 /** @param text when it was seen (Unix ms), a space, and its beat */
 function parseSeen(text: string, nowMs: number): Status['workers'] {
@@ -47,8 +47,13 @@ export async function leave(redis: RedisClient, workerId: string): Promise<void>
   await redis.hdel(WORKERS_KEY, workerId);
 }
 
-export function listWorkers(redis: RedisClient): Promise<Status['workers']> {
+/** @returns Redis' time too (Unix ms), as of which they are silent */
+export function readWorkers(redis: RedisClient): Promise<{ nowMs: number; workers: Status['workers'] }> {
   return run(redis, listWorkersScript, { keys, args: {} });
+}
+
+export async function listWorkers(redis: RedisClient): Promise<Status['workers']> {
+  return (await readWorkers(redis)).workers;
 }
 
 /** The outboxes in which orders wait, the longest first. One quick command each, however many wait. */

@@ -87,6 +87,8 @@ export const BEAT_EVERY_MS = 1_000;
 const SILENT_AFTER_MS = 10_000;
 /** A silent one is shown for so long, in ms: an operator looks within minutes. */
 export const KEPT_MS = 5 * 60_000;
+/** A silent one that another has replaced needs nobody. It is shown for so long, in ms. */
+const REPLACED_KEPT_MS = 45_000;
 
 const workerBeat = z.object({
   workerId: z.string(),
@@ -94,6 +96,8 @@ const workerBeat = z.object({
   pid: z.int(),
   /** Its version; empty: it has none. */
   build: z.string(),
+  /** How long it had run when it told, in ms. */
+  upMs: z.int(),
   /** Where its metrics and its liveness are. */
   url: z.string(),
   /** Loops whose pass has gone on for longer than any should. */
@@ -114,6 +118,26 @@ export type WorkerState = 'alive' | 'hanging' | 'silent';
 export function stateOf({ silentMs, hanging }: SeenWorker): WorkerState {
   if (silentMs > SILENT_AFTER_MS) return 'silent';
   return hanging.length > 0 ? 'hanging' : 'alive';
+}
+
+/**
+ * Leaves out silent workers that have been replaced: each by another one that has begun since it fell silent.
+ * One that began before may be too few for the sale.
+ */
+export function withoutReplaced(workers: readonly SeenWorker[]): SeenWorker[] {
+  const silentFor = (worker: SeenWorker): number => (stateOf(worker) === 'silent' ? worker.silentMs : 0);
+  const begunAgo = workers
+    .filter((worker) => stateOf(worker) !== 'silent')
+    .map(({ upMs, silentMs }) => upMs + silentMs);
+  const replaced = new Set<SeenWorker>();
+  for (const worker of workers.toSorted((a, b) => silentFor(a) - silentFor(b))) {
+    if (silentFor(worker) < REPLACED_KEPT_MS) continue;
+    const successor = begunAgo.findIndex((ms) => ms < worker.silentMs);
+    if (successor === -1) continue;
+    begunAgo.splice(successor, 1);
+    replaced.add(worker);
+  }
+  return workers.filter((worker) => !replaced.has(worker));
 }
 
 /** Each worker by the store that has heard of it last. */

@@ -17,6 +17,7 @@ import { type ReserveAgainOutcome, type ReservedOrder } from '../orders/reservat
 import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
+import { SILENT_MS, type LivingWorkers } from './living-workers.ts';
 import { backoffMs, type LoopWatch } from './loop.ts';
 import type { EngineGate } from './starter.ts';
 
@@ -416,8 +417,9 @@ function createOutboxPages(outbox: Pick<Outbox, 'readPending' | 'readNew'>, page
   };
 }
 
-/** A consumer that has not touched an entry for so long is dead: a living one retries every few seconds. */
-const DEAD_AFTER_MS = 30_000;
+const TAKE_OVER_EVERY_MS = 1_000;
+/** An entry that no one has touched for so long is left: whoever has it retries every few seconds. */
+const LEFT_AFTER_MS = 30_000;
 const MAINTENANCE_EVERY_MS = 10_000;
 /** A consumer that has been idle for so long belongs to a relay that has ended, and is removed. */
 const CONSUMER_IDLE_MS = 10 * 60_000;
@@ -429,30 +431,35 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   /** Entries of a page, which is also one store batch. */
   outboxPage: number;
   burst: Burst;
+  living: Pick<LivingWorkers, 'list'>;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, outboxPage: pageSize, storing, gate, burst, log } = deps;
+  const { outbox, outboxPage: pageSize, storing, gate, burst, living, log } = deps;
   const pages = createOutboxPages(outbox, pageSize);
   // One page is read while others are stored; more would only wait here instead of in Redis.
   const pagesMax = storing.concurrency + 1;
   const underWay = new Set<Promise<void>>();
   /** At most as many starts as the engine budget has slots. */
   const starting = new Set<Promise<void>>();
-  let maintainedAtMs = 0;
+  let [tookOverAtMs, maintainedAtMs] = [0, 0];
   let failures = 0;
   let pausedUntilMs = 0;
 
-  /** Takes over the entries of dead consumers, and removes consumers that are gone. */
-  async function maintain(): Promise<void> {
-    if (Date.now() - maintainedAtMs < MAINTENANCE_EVERY_MS) return;
-    const claimed = await outbox.claimAbandoned(pageSize, DEAD_AFTER_MS);
-    if (claimed > 0) {
-      log.warn({ claimed }, 'claimed the outbox entries of a relay that is gone');
-      pages.restart();
+  /** Takes over the entries of relays that are gone. */
+  async function takeOver(): Promise<void> {
+    if (Date.now() - tookOverAtMs < TAKE_OVER_EVERY_MS) return;
+    const workers = living.list();
+    let claimed = workers === undefined ? 0 : await outbox.takeOver(pageSize, workers, SILENT_MS);
+    tookOverAtMs = Date.now();
+    if (tookOverAtMs - maintainedAtMs >= MAINTENANCE_EVERY_MS) {
+      claimed += await outbox.claimAbandoned(pageSize, LEFT_AFTER_MS);
+      await outbox.removeIdleConsumers(CONSUMER_IDLE_MS);
+      maintainedAtMs = tookOverAtMs;
     }
-    await outbox.removeIdleConsumers(CONSUMER_IDLE_MS);
-    maintainedAtMs = Date.now();
+    if (claimed === 0) return;
+    log.warn({ claimed }, 'claimed the outbox entries of a relay that is gone');
+    pages.restart();
   }
 
   /** Work that no page waits for. Its failures lose nothing: entries stay, and claims run out. */
@@ -502,7 +509,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
   return {
     /** Reads a page and has it handled. @returns the pause before the next pass, in ms */
     async pass(): Promise<number> {
-      await maintain();
+      await takeOver();
       while (underWay.size >= pagesMax) await Promise.race(underWay);
       const pauseMs = pausedUntilMs - Date.now();
       if (pauseMs > 0) return pauseMs;

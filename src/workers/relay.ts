@@ -3,14 +3,14 @@
  * start or signal due workflows.
  */
 
-import { hostname } from 'node:os';
 import pLimit from 'p-limit';
-import { ulid } from 'ulidx';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../redis/keys.ts';
 import { createOutbox, findActive, listSales, registerSales } from '../redis/outbox.ts';
 import { IN_REDIS_PAGE } from '../sales/sale.ts';
+import { BEAT_EVERY_MS } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
+import { createLivingWorkers } from './living-workers.ts';
 import { runLoop, type LoopWatch } from './loop.ts';
 import { createBurst } from './outbox-follower.ts';
 import { createOutboxFollower } from './outbox-follower.ts';
@@ -21,6 +21,8 @@ const SURVEY_EVERY_MS = 1_000;
 
 export interface RelayDeps extends Stores {
   watch?: LoopWatch;
+  /** As in its beats: what it has read of an outbox belongs to this name. */
+  workerId: string;
   /** Entries of a page of an outbox. */
   outboxPage: number;
   /** Store transactions at once, over all sales. */
@@ -31,7 +33,7 @@ export interface RelayDeps extends Stores {
 /** Runs until `signal` aborts and the passes under way are finished. */
 export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<void> {
   const { redis, log, watch } = deps;
-  const consumer = `${hostname()}-${process.pid}-${ulid()}`;
+  const living = createLivingWorkers();
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
   const storing = pLimit(deps.storesAtOnce);
@@ -40,13 +42,14 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   async function follow(saleShard: SaleShard, until: AbortSignal): Promise<void> {
     const blocking = await deps.connectBlocking();
     try {
-      const outbox = createOutbox(redis, blocking, saleShard, consumer);
+      const outbox = createOutbox(redis, blocking, saleShard, deps.workerId);
       const bound = log.child({ sale: saleShard.saleId });
       const follower = createOutboxFollower({
         ...deps,
         outbox,
         gate,
         burst,
+        living,
         storing,
         // Not `until`: a Redis that has lost its data knows no sales for a moment.
         stopping: signal,
@@ -125,9 +128,16 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return SURVEY_EVERY_MS;
   }
 
+  async function readBeats(): Promise<number> {
+    const { nowMs, workers } = await deps.redisStatus.readWorkers();
+    living.read(nowMs, workers);
+    return BEAT_EVERY_MS;
+  }
+
   const refunds = { ...deps, gate, readStartRoom: gate.roomForStarts() };
   await Promise.all([
     runLoop('survey', survey, { log, signal, watch }),
+    runLoop('beats', readBeats, { log, signal, watch }),
     runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal, watch }),
     runLoop('refunds', () => startDueRefunds(refunds), { log, signal, watch }),
   ]);

@@ -4,6 +4,7 @@ import { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { DefaultLogger, makeTelemetryFilterString, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { ulid } from 'ulidx';
 import { createCallOffActivities } from '../activities/call-off.ts';
 import { createActivities } from '../activities/index.ts';
 import { createReconcileActivities } from '../activities/reconcile.ts';
@@ -215,8 +216,9 @@ async function runAll(
     storesAtOnce: config.STORES_AT_ONCE,
     providerCallsAtOnce: config.PROVIDER_CALLS_AT_ONCE,
   };
+  const workerId = ulid();
   const loops = [
-    runRelay({ ...stores, engine: deferred.engine, ...bounds, watch, log }, signal),
+    runRelay({ ...stores, workerId, engine: deferred.engine, ...bounds, watch, log }, signal),
     runEnder({ ...stores, provider, ...bounds, watch, log }, signal),
     runRedisWatch({ ...stores, watch, log }, signal),
     runLoop('sale keeper', createSaleKeeper({ ...stores, log }), { log, signal, watch }),
@@ -225,7 +227,7 @@ async function runAll(
       { ...stores, sender: { allowPrivate: config.PUSH_ALLOW_PRIVATE === 'true' }, watch, log },
       signal,
     ),
-    runBeats({ ...stores, build: config.WORKER_BUILD_ID ?? '', url, watch, log }, signal),
+    runBeats({ ...stores, workerId, build: config.WORKER_BUILD_ID ?? '', url, watch, log }, signal),
     stores.deployment.keep(signal),
   ];
   const relay = allEnded(loops.map((loop) => loop.catch(abortAnd(stopping))));

@@ -6,12 +6,13 @@
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { ulid } from 'ulidx';
 import { BEAT_EVERY_MS, type WorkerBeat } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
 import { runLoop, type LoopWatch } from './loop.ts';
 
 export interface BeatDeps extends Pick<Stores, 'redisStatus' | 'mysqlStatus'> {
+  /** Unique among all workers that ever ran. */
+  workerId: string;
   build: string;
   /** Where the probe listens. */
   url: string;
@@ -24,13 +25,14 @@ const LEAVE_WITHIN_MS = 1_000;
 
 /** Runs until `signal` aborts. A store that is away delays no beat in the other. */
 export async function runBeats(deps: BeatDeps, signal: AbortSignal): Promise<void> {
-  const { redisStatus, mysqlStatus, build, url, watch, log } = deps;
-  const workerId = ulid();
+  const { workerId, redisStatus, mysqlStatus, build, url, watch, log } = deps;
+  const startedMs = performance.now();
   const beat = (): WorkerBeat => ({
     workerId,
     host: hostname(),
     pid: process.pid,
     build,
+    upMs: Math.round(performance.now() - startedMs),
     url,
     hanging: watch.hanging(),
   });

@@ -121,7 +121,7 @@ describe('without Temporal', () => {
 
 test('a worker with a loop that stands still fires an alert', timeout, async () => {
   const { redisStatus } = shop.stores;
-  const beat = { workerId: 'w', host: 'h', pid: 1, build: '', url: '', hanging: ['relay'] };
+  const beat = { workerId: 'w', host: 'h', pid: 1, build: '', upMs: 1, url: '', hanging: ['relay'] };
   const stop = repeat(() => redisStatus.beat(beat));
   onTestFinished(stop);
   await shop.fires('HoldfastWorkerHanging');

@@ -19,6 +19,7 @@ const worker = {
   host: 'shop-1',
   pid: 7,
   build: 'v1',
+  upMs: 1_000,
   url: 'http://127.0.0.1:9464',
   hanging: [],
 };

@@ -112,6 +112,28 @@ test('what a dead relay left behind can be taken over', async () => {
   expect(await relay('dead').readPending(10, '0')).toEqual([]);
 });
 
+test('what a relay has read that does not live is taken over, up to a bound', async () => {
+  const { relay, add } = newOutbox();
+  await add('one', 'two', 'three');
+  await relay('dead').readNew(1, 1);
+  await relay('dead').readNew(10, 1);
+  expect(await relay('heir').takeOver(2, ['heir', 'other'], 0)).toBe(2);
+  expect(orderNosOf(await relay('heir').readPending(10, '0'))).toEqual(['one', 'two']);
+  expect(await relay('heir').takeOver(2, [], 0)).toBe(1);
+  expect(await relay('heir').takeOver(2, [], 0)).toBe(0);
+});
+
+test('what a relay works on that lives, or that has done something lately, is not taken over', async () => {
+  const { relay, add } = newOutbox();
+  expect(await relay('heir').takeOver(10, [], 0)).toBe(0);
+  await add('one');
+  await relay('slow').readNew(1, 1);
+  await relay('slow').readNew(10, 1);
+  expect(await relay('heir').takeOver(10, ['slow'], 0)).toBe(0);
+  expect(await relay('heir').takeOver(10, [], 60_000)).toBe(0);
+  expect(orderNosOf(await relay('slow').readPending(10, '0'))).toEqual(['one']);
+});
+
 test('what a living relay works on is not taken from it', async () => {
   const { relay, add } = newOutbox();
   await add('one');

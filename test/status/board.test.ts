@@ -11,7 +11,16 @@ import { partly } from '../support/partly.ts';
 import { waitFor } from '../support/wait.ts';
 
 const nothing = { waiting: 0, oldestMs: null };
-const worker = { workerId: 'a', host: 'h', pid: 1, build: 'v1', url: 'http://h', hanging: [], silentMs: 5 };
+const worker = {
+  workerId: 'a',
+  host: 'h',
+  pid: 1,
+  build: 'v1',
+  upMs: 9,
+  url: 'http://h',
+  hanging: [],
+  silentMs: 5,
+};
 
 const WELL = {
   outboxes: async () => [

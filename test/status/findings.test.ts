@@ -7,7 +7,16 @@ import type { PartialStatus } from '../../src/status/status.ts';
 import { partly } from '../support/partly.ts';
 
 const nothing = { waiting: 0, oldestMs: null };
-const worker = { workerId: 'a', host: 'h', pid: 7, build: '', url: 'http://h', hanging: [], silentMs: 5 };
+const worker = {
+  workerId: 'a',
+  host: 'h',
+  pid: 7,
+  build: '',
+  upMs: 9,
+  url: 'http://h',
+  hanging: [],
+  silentMs: 5,
+};
 const WELL: PartialStatus = {
   workers: [worker],
   outboxes: [{ saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 900 }],

@@ -2,7 +2,7 @@
 
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WORKERS_KEY } from '../../src/redis/keys.ts';
-import { newestOf, stateOf, type WorkerBeat } from '../../src/status/status.ts';
+import { newestOf, stateOf, withoutReplaced, type WorkerBeat } from '../../src/status/status.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -19,6 +19,7 @@ const worker = (workerId: string): WorkerBeat => ({
   host: 'shop-1',
   pid: 7,
   build: 'v1',
+  upMs: 1_000,
   url: 'http://127.0.0.1:9464',
   hanging: [],
 });
@@ -80,4 +81,29 @@ test('of two stores the one counts that has heard of a worker last', () => {
     { ...worker('a'), silentMs: 200 },
   ];
   expect(newestOf(seen).map(({ silentMs }) => silentMs)).toEqual([200, 100]);
+});
+
+describe('a silent worker', () => {
+  const seen = (workerId: string, silentMs: number, upMs: number) => ({
+    ...worker(workerId),
+    silentMs,
+    upMs,
+  });
+  const shown = (...workers: ReturnType<typeof seen>[]) =>
+    withoutReplaced(workers).map(({ workerId }) => workerId);
+
+  test('is forgotten within a minute once another has begun after it', () => {
+    expect(shown(seen('killed', 50_000, 9_000), seen('next', 100, 45_000))).toEqual(['next']);
+    expect(shown(seen('killed', 30_000, 9_000), seen('next', 100, 25_000))).toEqual(['killed', 'next']);
+  });
+
+  test('is shown where all others were there before it fell silent', () => {
+    expect(shown(seen('killed', 50_000, 9_000), seen('other', 100, 80_000))).toEqual(['killed', 'other']);
+  });
+
+  test('is replaced by one other: of two one is shown', () => {
+    expect(
+      shown(seen('killed', 50_000, 9_000), seen('frozen', 60_000, 9_000), seen('next', 100, 40_000)),
+    ).toEqual(['frozen', 'next']);
+  });
 });

@@ -45,6 +45,7 @@ async function openRelay(world: RelayWorld, meanwhile: () => Promise<unknown>) {
     engine: world.engine,
     gate: createEngineGate(stores.budget, silent),
     burst: createBurst(),
+    living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,

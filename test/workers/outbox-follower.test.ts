@@ -51,6 +51,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
     engine,
     gate,
     burst: createBurst(),
+    living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,

@@ -250,6 +250,7 @@ test('a relay that comes before the keeper stores what was sold of a raise and o
     engine: { start: async ({ orderNo }, state) => void started.push(`${orderNo} ${state?.status}`) },
     gate: createEngineGate(createEngineBudget(stores.redis, SLOTS, silent), silent, 0),
     burst: createBurst(),
+    living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
     storing: pLimit(2),
     stopping: new AbortController().signal,

@@ -63,7 +63,14 @@ test('a port that is taken is an error', async () => {
 
 test('a worker beats in both stores, and leaves both with its end', async () => {
   const stop = new AbortController();
-  const deps = { ...stores, build: 'v7', url: 'http://here', watch: createLoopWatch(), log: silent };
+  const deps = {
+    ...stores,
+    workerId: 'w',
+    build: 'v7',
+    url: 'http://here',
+    watch: createLoopWatch(),
+    log: silent,
+  };
   const beating = runBeats(deps, stop.signal);
   const both = [stores.redisStatus, stores.mysqlStatus];
   for (const store of both) {
@@ -85,7 +92,14 @@ test('while MySQL hangs a worker beats in Redis, and leaves it with its end', as
     ...stores.mysqlStatus,
     beat: () => new Promise<void>((resolve) => (release = resolve)),
   };
-  const deps = { ...stores, build: '', url: 'http://here', watch: createLoopWatch(), log: silent };
+  const deps = {
+    ...stores,
+    workerId: 'w',
+    build: '',
+    url: 'http://here',
+    watch: createLoopWatch(),
+    log: silent,
+  };
   const beating = runBeats({ ...deps, mysqlStatus: hung }, stop.signal);
   await waitFor('a beat', async () => (await stores.redisStatus.listWorkers()).length > 0);
   stop.abort();

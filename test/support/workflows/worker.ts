@@ -7,6 +7,7 @@ import type { Client } from '@temporalio/client';
 import type { WorkerDeploymentVersion } from '@temporalio/common';
 import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { ulid } from 'ulidx';
 import { inject } from 'vitest';
 import { createCallOffActivities } from '../../../src/activities/call-off.ts';
 import { createActivities } from '../../../src/activities/index.ts';
@@ -108,7 +109,7 @@ export async function startWorker(options: WorkerOptions): Promise<TestWorker> {
 export function startRelay(stores: Stores, engine: OrderEngine, log: Logger = silent): () => Promise<void> {
   const stop = new AbortController();
   const relay = runRelay(
-    { ...stores, engine, outboxPage: OUTBOX_PAGE, storesAtOnce: STORES_AT_ONCE, log },
+    { ...stores, workerId: ulid(), engine, outboxPage: OUTBOX_PAGE, storesAtOnce: STORES_AT_ONCE, log },
     stop.signal,
   );
   return async () => {
