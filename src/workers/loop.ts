@@ -59,6 +59,8 @@ export async function runLoop(
   pass: () => Promise<number>,
   { log, signal, watch }: { log: Logger; signal: AbortSignal; watch?: LoopWatch | undefined },
 ): Promise<void> {
+  // A listener of its own: many loops wait for one signal, which would look like a leak.
+  const own = AbortSignal.any([signal]);
   let failures = 0;
   while (!signal.aborted) {
     let pauseMs: number;
@@ -73,7 +75,7 @@ export async function runLoop(
       failures += 1;
       log.warn({ err: error, loop: name, failures, pauseMs }, 'a pass failed and will be repeated');
     }
-    if (pauseMs > 0) await pause(pauseMs, signal);
+    if (pauseMs > 0) await pause(pauseMs, own);
   }
 }
 

@@ -1,5 +1,6 @@
 /** The relay's loop: its pauses after failures, and how it stops. */
 
+import { getEventListeners } from 'node:events';
 import { expect, test } from 'vitest';
 import { backoffMs, runLoop } from '../../src/workers/loop.ts';
 import { silent } from '../support/stores.ts';
@@ -92,4 +93,18 @@ test('a loop that was stopped before it began does nothing', async () => {
   await runLoop('test', pass, { log: silent, signal: AbortSignal.abort() });
 
   expect(passes).toBe(0);
+});
+
+test('many loops that wait for one signal add no listener to it, which would look like a leak', async () => {
+  const stop = new AbortController();
+  let passes = 0;
+  const pass = async (): Promise<number> => {
+    passes += 1;
+    return FOREVER_MS;
+  };
+  const loops = Array.from({ length: 20 }, () => runLoop('test', pass, { log: silent, signal: stop.signal }));
+  await expect.poll(() => passes).toBe(20);
+  expect(getEventListeners(stop.signal, 'abort')).toEqual([]);
+  stop.abort();
+  await Promise.all(loops);
 });
