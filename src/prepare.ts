@@ -6,7 +6,7 @@ import { prepareDemoSale } from './demo-sale.ts';
 import { createMysqlPool, type Pool } from './mysql/connection.ts';
 import { migrate } from './mysql/migrate.ts';
 import { OperatorError, runTask } from './process.ts';
-import { priceFaultOf } from './providers/open.ts';
+import { amountRulesOf } from './providers/open.ts';
 import { assertNoEviction, connectRedis, type RedisClient } from './redis/connection.ts';
 import { mysqlStores } from './stores/bound.ts';
 import { redisStores } from './stores/bound.ts';
@@ -24,7 +24,7 @@ async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
     log.info({ applied }, applied.length > 0 ? 'migrated' : 'the schema is up to date');
     await createDeploymentStores({ redis, pool, name: config.DEPLOYMENT_NAME, log }).join();
     if (config.DEMO_SALE_ID !== undefined) {
-      const provider = { priceFault: priceFaultOf(config.PAYMENT_PROVIDER) };
+      const provider = amountRulesOf(config.PAYMENT_PROVIDER);
       const stores = { sales: mysqlStores(pool).sales, saleStock: redisStores(redis).saleStock };
       await prepareDemoSale(config.DEMO_SALE_ID, { ...stores, provider });
       log.info({ saleId: config.DEMO_SALE_ID }, 'the demo sale is open');

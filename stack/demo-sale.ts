@@ -5,7 +5,7 @@ import { prepareDemoSale } from '../src/demo-sale.ts';
 import { DEFAULT_DEPLOYMENT_NAME } from '../src/limits.ts';
 import { createMysqlPool } from '../src/mysql/connection.ts';
 import { migrate } from '../src/mysql/migrate.ts';
-import { priceFaultOf } from '../src/providers/open.ts';
+import { amountRulesOf } from '../src/providers/open.ts';
 import { connectRedis } from '../src/redis/connection.ts';
 import { mysqlStores } from '../src/stores/bound.ts';
 import { redisStores } from '../src/stores/bound.ts';
@@ -32,7 +32,7 @@ export async function prepareDemo(options: {
     options.progress(applied.length > 0 ? `Migrated: ${applied.join(', ')}` : 'The schema is up to date');
     const stores = { sales: mysqlStores(pool).sales, saleStock: redisStores(redis).saleStock };
     // `npm start` runs on the sandbox.
-    await prepareDemoSale(SALE_ID, { ...stores, provider: { priceFault: priceFaultOf('sandbox') } });
+    await prepareDemoSale(SALE_ID, { ...stores, provider: amountRulesOf('sandbox') });
     options.progress(`The sale "${SALE_ID}" is open`);
     return SALE_ID;
   } finally {

@@ -74,6 +74,7 @@ function outcomeOf(kind: RequestRefundOutcome['kind'] | 'failed'): CalledOffRefu
     case 'unknown':
     case 'key-reused':
     case 'charges-refunded':
+    case 'not-taken':
       return 'not_refundable';
     default:
       return kind satisfies never;

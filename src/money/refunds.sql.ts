@@ -54,10 +54,7 @@ import {
 } from './rows.sql.ts';
 
 /** What identifies a request, so that its repeat finds its refund. */
-export interface RefundRequestKey {
-  idempotencyKey: string;
-  fingerprint: string;
-}
+export type RefundRequestKey = { idempotencyKey: string; fingerprint: string };
 
 /** A refund, and the currency of its amount. */
 export interface RequestedRefund {
@@ -66,14 +63,15 @@ export interface RequestedRefund {
 }
 
 /**
- * exceeds: so much is left to be refunded, in minor units. no-units: of this SKU the order has fewer units
- * left that were not refunded before.
+ * exceeds: so much is left to be refunded, in minor units. not-taken: the provider cannot send it back.
+ * no-units: of this SKU the order has fewer units left that were not refunded before.
  */
 export type RequestRefundOutcome =
   | ({ kind: 'requested' } & RequestedRefund)
   | ({ kind: 'repeated' } & RequestedRefund)
   | { kind: 'unknown' | 'not-refundable' | 'key-reused' | 'too-many' | 'charges-refunded' }
   | { kind: 'exceeds'; refundable: number; currency: string }
+  | { kind: 'not-taken'; fault: string }
   | { kind: 'no-units'; sku: string; refundable: number };
 
 /**
@@ -86,6 +84,7 @@ export function requestByOrder(
   asked: RefundWish | ((own: OwnPayment) => RefundWish | 'not-refundable' | undefined),
   decision: Decision,
   { idempotencyKey, fingerprint }: RefundRequestKey,
+  refundFault: (price: { amount: number; currency: string }) => string | undefined = () => undefined,
 ): Promise<RequestRefundOutcome> {
   return inTransaction(pool, async (connection) => {
     const own = await lockOwnPayment(connection, orderNo);
@@ -99,9 +98,10 @@ export function requestByOrder(
     if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
     if (own.isMixed) return { kind: 'not-refundable' };
     const { payment, stored } = own;
+    const { currency } = payment;
     const wish = typeof asked === 'function' ? asked(own) : asked;
     if (wish === 'not-refundable') return { kind: wish };
-    if (!wish) return { kind: 'exceeds', refundable: 0, currency: payment.currency };
+    if (!wish) return { kind: 'exceeds', refundable: 0, currency };
     const before = requestedBefore(own, wish.kind === 'all');
     const left = Math.max(0, own.refundable - before);
     const hasCharges = wish.kind === 'units' && wish.charges;
@@ -113,7 +113,9 @@ export function requestByOrder(
     // Of a free order all goes back, once, although that is no money.
     const isOver = payment.amount > 0 || payment.status === 'refunded';
     const isNothing = amount === 0 && wish.kind === 'all' && isOver;
-    if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency: payment.currency };
+    if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency };
+    const fault = amount > 0 ? refundFault({ amount, currency }) : undefined;
+    if (fault !== undefined) return { kind: 'not-taken', fault };
     const refund = await writeRefund(connection, own, {
       ...units,
       amount,
@@ -125,14 +127,13 @@ export function requestByOrder(
       idempotencyKey,
       fingerprint,
     });
-    return { kind: 'requested', refund, currency: payment.currency };
+    return { kind: 'requested', refund, currency };
   });
 }
 
 /**
- * An operator requests a refund, and may say why. A repeat returns the same, and makes the refund
- * workflow due where it is not. not-refundable: the payment went back already, or its order is about to
- * decide about it.
+ * A repeat returns the same, and makes the refund workflow due where it is not. not-refundable: the payment
+ * went back already, or its order is about to decide about it.
  */
 export function request(
   pool: Pool,
@@ -160,9 +161,7 @@ export function request(
   });
 }
 
-/**
- * A received payment is refundable only while its order is not stored. Otherwise its order decides about it.
- */
+/** A received payment is refundable only while its order is not stored: the order decides otherwise. */
 function isRefundable({ payment, stored }: LockedPayment): boolean {
   return (
     payment.status === 'applied' ||

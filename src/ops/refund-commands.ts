@@ -10,6 +10,7 @@ import {
   type RefundRequest,
 } from '../money/payment.ts';
 import type { RequestRefundOutcome } from '../money/refunds.sql.ts';
+import { amountRulesOf } from '../providers/open.ts';
 import type { Shell } from './parts.ts';
 import { asAction, orderNo, readDecision, rowId, OpsError, UsageError, hang } from './terminal.ts';
 
@@ -99,7 +100,13 @@ export function addRefundOrderCommand(program: Command, { terminal, user, run }:
         const key = { idempotencyKey: `ops-${fingerprint}`, fingerprint };
         const outcome = await parts
           .mysql()
-          .refunds.requestByOrder(number, toRefundWish(request), decision, key);
+          .refunds.requestByOrder(
+            number,
+            toRefundWish(request),
+            decision,
+            key,
+            amountRulesOf(parts.config.PAYMENT_PROVIDER).refundFault,
+          );
         terminal.out(hang('', describe(number, outcome), terminal.columns));
         return true;
       }),
@@ -139,6 +146,8 @@ function describe(number: string, outcome: RequestRefundOutcome): string {
       throw new OpsError(
         `Only ${formatMoney(outcome.refundable, outcome.currency)} are left to be refunded.`,
       );
+    case 'not-taken':
+      throw new OpsError(`The provider cannot send this amount back: ${outcome.fault}.`);
     case 'no-units':
       throw new OpsError(`Of ${outcome.sku} the order has ${outcome.refundable} units left to be refunded.`);
     case 'key-reused':

@@ -22,10 +22,10 @@ export const MAX_CART_LINES = 20;
 export const MAX_LINE_QUANTITY = 100;
 
 /**
- * Minor units. With the cart's bounds a total stays below 2e13, which Lua's JSON encoder still prints exactly
- * (14 digits).
+ * Minor units: the most that Stripe takes, in IDR. Lua's JSON encoder prints it exactly (14 digits). With the
+ * cart's bounds a total stays below 2.1e15, which a double holds exactly (9e15); scripts print totals whole.
  */
-export const MAX_UNIT_PRICE = 1_000_000_000;
+export const MAX_UNIT_PRICE = 999_999_999_999;
 
 /** Characters of a shop's reference. Numbers of orders and articles are far shorter. */
 export const MAX_REFERENCE_CHARS = 128;

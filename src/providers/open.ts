@@ -2,14 +2,14 @@
 
 import type { Deployment } from '../deployment.ts';
 import type { Paced } from './pacing.ts';
-import type { PaymentProvider } from './provider.ts';
-import { createRemoteAdapter, remotePriceFault } from './remote.ts';
+import type { AmountRules, PaymentProvider } from './provider.ts';
+import { createRemoteAdapter, remoteAmountRules } from './remote.ts';
 import { markOf } from './signed-order.ts';
 import {
   createStripeAdapter,
   DEFAULT_PAYMENT_METHODS,
   type StripePaymentMethod,
-  stripePriceFault,
+  stripeAmountRules,
 } from './stripe.ts';
 
 /** Providers answer within a second or two. A shopper or a workflow's step waits for at most this time. */
@@ -68,14 +68,14 @@ export function openProvider(
   }
 }
 
-/** What a provider says about prices, without access to it. */
-export function priceFaultOf(name: 'sandbox' | 'remote' | 'stripe'): PaymentProvider['priceFault'] {
+/** Without access to the provider. */
+export function amountRulesOf(name: 'sandbox' | 'remote' | 'stripe'): AmountRules {
   switch (name) {
     case 'sandbox':
     case 'remote':
-      return remotePriceFault;
+      return remoteAmountRules;
     case 'stripe':
-      return stripePriceFault;
+      return stripeAmountRules;
     default:
       return name satisfies never;
   }

@@ -100,11 +100,16 @@ export class MalformedNoticeError extends Error {
   override name = 'MalformedNoticeError';
 }
 
+/** What a provider says about amounts, which takes no call. */
+export type AmountRules = Pick<PaymentProvider, 'priceFault' | 'refundFault'>;
+
 export interface PaymentProvider {
   /** A short name, recorded with every payment. */
   readonly name: string;
   /** Why the provider would refuse to take this price; undefined when it takes it, as far as is known. */
   priceFault(price: Price): string | undefined;
+  /** Why the provider would not send this amount back; undefined when it would, as far as is known. */
+  refundFault(price: Price): string | undefined;
   /**
    * Opens a session; the same `sessionId` returns the same session.
    * @throws SessionRefusedError; any other error leaves the outcome unknown: a repeat of the same request

@@ -15,6 +15,7 @@ import type {
 } from '../money/payment.ts';
 import { busyAfter, unpaced, type Paced } from './pacing.ts';
 import {
+  type AmountRules,
   InvalidSignatureError,
   MalformedNoticeError,
   RefundRefusedError,
@@ -280,7 +281,7 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
   return {
     name: options.name,
 
-    priceFault: remotePriceFault,
+    ...remoteAmountRules,
 
     openSession: async (request) => {
       const reply = await call('POST', 'v1/payment_sessions', {
@@ -377,9 +378,7 @@ function toListed(payment: z.infer<typeof paymentReplySchema>): ListedPayment {
 }
 
 /** The sandbox takes any amount that a sale may have; what another takes, it alone knows. */
-export function remotePriceFault(): undefined {
-  return undefined;
-}
+export const remoteAmountRules: AmountRules = { priceFault: () => undefined, refundFault: () => undefined };
 
 /** The error of a call that failed: of the given class where its code says that nothing was done. */
 function refusedOr(

@@ -5,6 +5,7 @@ import { Stripe } from 'stripe';
 import type { ListedPayment, Reversal } from '../money/payment.ts';
 import { busyAfter, unpaced, type Paced } from './pacing.ts';
 import {
+  type AmountRules,
   type Price,
   SessionRefusedError,
   type SessionRequest,
@@ -92,16 +93,25 @@ const LARGEST_OF: Readonly<Record<string, number>> = {
 };
 
 /** Why Stripe takes no such amount; undefined when it takes it, as far as its rules are published. */
-export function stripePriceFault({ amount, currency }: Price): string | undefined {
+function stripePriceFault({ amount, currency }: Price): string | undefined {
   if (OTHER_UNIT.includes(currency)) return `Stripe counts ${currency} in another unit than ISO 4217 does`;
   if (!TAKEN_CURRENCIES.has(currency)) return `Stripe does not take ${currency}`;
-  if (THREE_DECIMALS.includes(currency) && amount % 10 !== 0)
-    return `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`;
+  const step = stepFault({ amount, currency });
+  if (step !== undefined) return step;
   const [smallest, largest] = [SMALLEST[currency] ?? 1, LARGEST_OF[currency] ?? LARGEST];
   if (amount < smallest) return `${amount} is below ${smallest}, the least that Stripe takes in ${currency}`;
   if (amount > largest) return `${amount} is above ${largest}, the most that Stripe takes in ${currency}`;
   return undefined;
 }
+
+/** Of prices and of refunds. */
+function stepFault({ amount, currency }: Price): string | undefined {
+  return THREE_DECIMALS.includes(currency) && amount % 10 !== 0
+    ? `Stripe takes ${currency} in steps of ten minor units, and ${amount} is none`
+    : undefined;
+}
+
+export const stripeAmountRules: AmountRules = { priceFault: stripePriceFault, refundFault: stepFault };
 
 // The payment methods that Checkout may offer. Each settles at once: Stripe says whether it succeeded while
 // the shopper waits. Others, such as direct debits and bank transfers, settle days later, long after the
@@ -262,6 +272,7 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
     name: 'stripe',
 
     priceFault: (price) => stripePriceFault(price) ?? currencyFault(options.paymentMethods, price.currency),
+    refundFault: stepFault,
 
     openSession: async (request) => {
       const params = buildSessionParams(request, { ...options, deployment: readOwnMark(deployment) });

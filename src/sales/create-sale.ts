@@ -39,7 +39,7 @@ export async function createSale({ sales, provider }: CreateSaleDeps, input: Sal
 }
 
 export function priceFaults(sale: Sale, provider: CreateSaleDeps['provider']): SaleFault[] {
-  return [...skuFaults(sale, provider), ...cartFaults(sale, provider)];
+  return [...skuFaults(sale, provider), ...cartFaults(sale, provider), ...sumFaults(sale)];
 }
 
 function skuFaults({ skus, currency }: Sale, provider: CreateSaleDeps['provider']): SaleFault[] {
@@ -68,6 +68,13 @@ function cartFaults({ skus, currency }: Sale, { priceFault }: CreateSaleDeps['pr
   const fullest = lines.toSorted((a, b) => b - a).slice(0, MAX_CART_LINES);
   const message = priceFault({ amount: fullest.reduce((sum, amount) => sum + amount, 0), currency });
   return message === undefined ? [] : [{ path: 'skus', message: `the fullest cart: ${message}` }];
+}
+
+/** Whatever is added up over the sale's orders must be exact. */
+function sumFaults({ skus }: Sale): SaleFault[] {
+  const all = skus.reduce((sum, { unitPrice, total }) => sum + unitPrice * total, 0);
+  if (all <= Number.MAX_SAFE_INTEGER) return [];
+  return [{ path: 'skus', message: `all units together cost more than ${Number.MAX_SAFE_INTEGER}` }];
 }
 
 /** The most that one user can order of a SKU; undefined without a limit. */

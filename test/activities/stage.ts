@@ -23,6 +23,7 @@ export const HELD = { mysql: { held: 1, sold: 0 }, redis: { available: 9, held: 
 export const noProvider: PaymentProvider = {
   name: 'none',
   priceFault: () => undefined,
+  refundFault: () => undefined,
   openSession: () => Promise.reject(new Error('no provider here')),
   listPayments: () => {
     throw new Error('away');

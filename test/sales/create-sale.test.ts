@@ -1,12 +1,12 @@
 /** A sale is created only when the payment provider takes its prices. */
 
 import { expect, test } from 'vitest';
-import { priceFaultOf } from '../../src/providers/open.ts';
+import { amountRulesOf } from '../../src/providers/open.ts';
 import { createSale, SaleRefusedError, type SaleFault } from '../../src/sales/create-sale.ts';
 import type { Sale } from '../../src/sales/sale.ts';
 import { buildSale } from '../support/factories.ts';
 
-const stripe = { priceFault: priceFaultOf('stripe') };
+const stripe = amountRulesOf('stripe');
 
 /** @returns what is wrong with the sale, at Stripe by default; nothing when it was created */
 async function refuse(overrides: Partial<Sale>, provider = stripe): Promise<readonly SaleFault[]> {
@@ -38,7 +38,8 @@ test.each([
   ['JPY', 50],
   ['HUF', 17_500],
   ['KWD', 12_340],
-  ['IDR', 1_000_000_000],
+  ['IDR', 999_999_999_999],
+  ['COP', 9_999_999_999],
   ['PEN', 1],
 ])('a sale of %s %i is created', async (currency, unitPrice) => {
   expect(await refuse({ currency, skus: [sku('lamp', unitPrice)] })).toEqual([]);
@@ -49,6 +50,7 @@ test.each([
   ['below the least', 'JPY', 49],
   ['below the least', 'HUF', 17_499],
   ['above the most', 'EUR', 100_000_000],
+  ['above the most', 'COP', 10_000_000_000],
   ['above the most, without decimals', 'JPY', 100_000_000],
   ['not a step of ten', 'KWD', 12_345],
   ['counted in another unit', 'ISK', 5_000],
@@ -84,9 +86,18 @@ test('limits that together allow a cart of more than the provider takes are refu
 });
 
 test('the sandbox takes every price that a sale may have', async () => {
-  const provider = { priceFault: priceFaultOf('sandbox') };
+  const provider = amountRulesOf('sandbox');
 
   expect(await refuse({ currency: 'KPW', skus: [sku('pin', 1, 2)] }, provider)).toEqual([]);
+});
+
+test('a sale whose units together cost more than a number holds exactly is refused', async () => {
+  const provider = amountRulesOf('sandbox');
+  const worth = (total: number) => ({ currency: 'IDR', skus: [{ ...sku('villa', 999_999_999_999), total }] });
+  expect(await refuse(worth(9_007), provider)).toEqual([]);
+  expect(await refuse(worth(9_008), provider)).toEqual([
+    { path: 'skus', message: 'all units together cost more than 9007199254740991' },
+  ]);
 });
 
 test('what is no sale at all is refused before its prices are looked at', async () => {

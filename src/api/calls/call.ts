@@ -2,8 +2,8 @@
 
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
+import type { AmountRules } from '../../providers/provider.ts';
 import type { UrlRules } from '../../push/address.ts';
-import type { CreateSaleDeps } from '../../sales/create-sale.ts';
 import type { StatusBoard } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, Calls, Entry } from '../http/entry.ts';
@@ -16,7 +16,7 @@ export interface BackOffice extends Stores {
   projection: Pick<Finder['projection'], 'project'>;
   pollAdvice: Finder['pollAdvice'];
   notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff'>;
-  provider: CreateSaleDeps['provider'];
+  provider: AmountRules;
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
   pushRules: UrlRules;
   statusBoard: Pick<StatusBoard, 'all'>;

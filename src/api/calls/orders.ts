@@ -13,6 +13,7 @@ import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder, ReserveOutcome, ReserveRequest } from '../../orders/reserve.redis.ts';
 import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '../../providers/provider.ts';
 import type { OrderSigner } from '../../providers/signed-order.ts';
+import type { SaleView } from '../../sales/stock.redis.ts';
 import { takeStep } from '../../tracing.ts';
 import type { RequestState } from '../http/auth.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
@@ -120,6 +121,7 @@ export const shopperCalls = {
       'sale_limit_reached',
       'too_many_unpaid',
       'total_changed',
+      'total_not_payable',
       'ticket_used',
       'order_failed',
       'idempotency_key_reused',
@@ -175,7 +177,7 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
   const knownSale = shop.keptSales.known(request.saleId);
   const attempt = shop.purchaseLimits.count(caller, knownSale);
   const span = shop.tracing?.begin('reserve', caller, { kind: 'client' });
-  const reserved = reserve(shop, request, caller, attempt);
+  const reserved = reserve(shop, request, caller, { ...attempt, sale: knownSale });
   if (span)
     reserved.then(
       () => span.end(),
@@ -208,10 +210,10 @@ export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
 }
 
 async function reserve(
-  { reservations, tickets }: Shop,
+  { reservations, tickets, provider }: Shop,
   { ticket, ...request }: OrderRequest,
   caller: Caller,
-  { standing, over }: CountedAttempt,
+  { standing, over, sale }: CountedAttempt & { sale: SaleView | undefined },
 ): Promise<PurchaseOutcome> {
   try {
     const asked = { fingerprint: fingerprintOf(request), ...request, ...caller };
@@ -219,16 +221,41 @@ async function reserve(
       const repeat = standing === 'over' ? await reservations.findRepeat(asked) : undefined;
       return repeat ?? { kind: 'too-many', ...over };
     }
-    if (ticket === undefined) return await reservations.reserve(asked);
-    const verified = await verifyTicket(tickets, ticket, asked);
-    if (verified.kind === 'accepted')
-      return await reservations.reserve({ ...asked, ticket: verified.ticket });
+    const verified = ticket === undefined ? undefined : await verifyTicket(tickets, ticket, asked);
     // The order may have been accepted before, while its ticket was good.
-    return (await reservations.findRepeat(asked)) ?? { kind: 'ticket-invalid', fault: verified.fault };
+    if (verified?.kind === 'refused')
+      return (await reservations.findRepeat(asked)) ?? { kind: 'ticket-invalid', fault: verified.fault };
+    const spent = verified && { ticket: verified.ticket };
+    const unpayable = sale && findUnpayable(sale, request.items, spent?.ticket.charges ?? [], provider);
+    if (unpayable) return (await reservations.findRepeat(asked)) ?? unpayable;
+    return await reservations.reserve({ ...asked, ...spent });
   } catch (error) {
     // The stock may or may not be held: only the same key finds out.
     throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
   }
+}
+
+/**
+ * An order that can never be paid holds no stock. The prices of a sale never change, so an older view has the
+ * right ones; a SKU that it lacks, the script knows.
+ */
+function findUnpayable(
+  { skus, currency }: SaleView,
+  items: OrderRequest['items'],
+  charges: readonly { amount: number }[],
+  provider: Shop['provider'],
+): (PurchaseOutcome & { kind: 'total-not-payable' }) | undefined {
+  let total = 0;
+  for (const { sku, quantity } of items) {
+    const price = skus.find((each) => each.sku === sku)?.unitPrice;
+    if (price === undefined) return undefined;
+    total += price * quantity;
+  }
+  for (const { amount } of charges) total += amount;
+  // What is free is paid without the provider; below 0 the ticket is at fault.
+  if (total <= 0) return undefined;
+  const fault = provider.priceFault({ amount: total, currency });
+  return fault === undefined ? undefined : { kind: 'total-not-payable', total, currency, fault };
 }
 
 function accept(shop: Shop, ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {

@@ -10,8 +10,9 @@ import type { AbsentSale } from './sale-views.ts';
 /** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
 
-/** Refused for its ticket or for its caller's pace, before the sale was asked. */
+/** Refused for its ticket, its total or its caller's pace, before the sale was asked. */
 type EarlyRefusal =
+  | { kind: 'total-not-payable'; total: number; currency: string; fault: string }
   | { kind: 'ticket-invalid'; fault: TicketFault }
   | ({ kind: 'too-many' } & NonNullable<CountedAttempt['over']>);
 
@@ -54,6 +55,12 @@ export function toRefusal(
     case 'total-changed': {
       const { total, currency } = outcome;
       return new Problem('total_changed', 'The order comes to another total than the expected one.', {
+        extra: { total, currency },
+      });
+    }
+    case 'total-not-payable': {
+      const { total, currency, fault } = outcome;
+      return new Problem('total_not_payable', `The order could not be paid: ${fault}.`, {
         extra: { total, currency },
       });
     }
@@ -168,6 +175,7 @@ export async function isFinalAnswer(
     case 'key-reused':
     case 'total-changed':
     case 'total-too-low':
+    case 'total-not-payable':
     case 'ticket-required':
     case 'ticket-invalid':
     case 'ticket-expired':

@@ -95,13 +95,15 @@ export const refundCalls = {
 } satisfies AdminCalls;
 
 /** The same key again answers with the same refund, as it is now. */
-async function requestRefund({ refunds }: BackOffice, ctx: AdminContext): Promise<void> {
+async function requestRefund({ refunds, provider }: BackOffice, ctx: AdminContext): Promise<void> {
   const orderNo = orderNoOf(ctx);
   const idempotencyKey = readIdempotencyKey(ctx);
   const body = parseInput(refundRequestSchema, ctx.state.body);
   const key = { idempotencyKey, fingerprint: fingerprintOfRefund(body) };
   const decision = { actor: ctx.state.userId, reason: body.reason ?? null };
-  const outcome = await decide(() => refunds.requestByOrder(orderNo, toRefundWish(body), decision, key));
+  const outcome = await decide(() =>
+    refunds.requestByOrder(orderNo, toRefundWish(body), decision, key, provider.refundFault),
+  );
   if (outcome.kind !== 'requested' && outcome.kind !== 'repeated') throw toRefusal(outcome);
   ctx.status = outcome.kind === 'requested' ? 202 : 200;
   ctx.body = viewRefund(outcome);
@@ -166,6 +168,10 @@ function toRefusal(outcome: Exclude<RequestRefundOutcome, { kind: 'requested' | 
         extra: { refundable, currency },
       });
     }
+    case 'not-taken':
+      return new Problem('invalid_request', 'The provider cannot send this amount back.', {
+        extra: { faults: [{ path: 'amount', message: outcome.fault }] },
+      });
     case 'no-units': {
       const { sku, refundable } = outcome;
       return new Problem('refund_exceeds_units', 'The order has not so many units left of this SKU.', {

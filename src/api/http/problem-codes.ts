@@ -168,6 +168,11 @@ export const PROBLEMS = {
     means: 'not the expected total; it is `total`, in minor units of `currency`',
     remedy: 'show it, and ask the shopper again',
   },
+  total_not_payable: {
+    status: 409,
+    means: 'the provider takes no such `total`, in minor units of `currency`; nothing is held',
+    remedy: 'change the cart, or the charges of the ticket',
+  },
   /** What a shop asks of its sale. */
   sale_rule_fixed: {
     status: 409,

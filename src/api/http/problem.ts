@@ -225,6 +225,7 @@ const problemExtras = {
   sale_limit_reached: z.strictObject({ limit: count, bought: count, openOrders }),
   too_many_unpaid: z.strictObject({ limit: count, unpaid: count }),
   total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
+  total_not_payable: z.strictObject({ total: amount, currency: z.string().length(3) }),
   ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
   challenge_invalid: z.strictObject({ reason: z.enum(CHALLENGE_FAULTS) }),
   ticket_used: z.strictObject({ orderNo: z.string() }),

@@ -1,7 +1,7 @@
 /** The shop makes, changes, pauses and ends its sales over HTTP. */
 
 import { beforeAll, describe, expect, test } from 'vitest';
-import { priceFaultOf } from '../../../src/providers/open.ts';
+import { amountRulesOf } from '../../../src/providers/open.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { select, selectOne } from '../../support/rows.ts';
 import { problemOf, refusalOf, type Shopper } from '../../support/shopper.ts';
@@ -91,7 +91,7 @@ describe('a new sale', () => {
   });
 
   test('is refused with the path of each price that the payment provider would not take', async () => {
-    const stripe = await api.withParts({ provider: { ...api.provider, priceFault: priceFaultOf('stripe') } });
+    const stripe = await api.withParts({ provider: { ...api.provider, ...amountRulesOf('stripe') } });
     const atStripe = await openBackOffice(stripe.url);
     const reply = await atStripe.put(
       shop.newSaleId(),

@@ -3,6 +3,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
+import { openShop } from '../../support/shop.ts';
 import { problemOf, refusalOf, type Reply } from '../../support/shopper.ts';
 import { openStaffWorld, type StaffWorld } from './staff-world.ts';
 
@@ -43,6 +44,18 @@ describe('a refund', () => {
     const partly = await world.refund(order.orderNo, { lines, amount: 900, restock: true });
     expect(partly.body).toMatchObject({ amount: 900, lines, restock: true, restoreLimit: true });
     expect((await world.refund(order.orderNo, {})).body).toMatchObject({ amount: 4_000, lines: null });
+  });
+
+  test('of an amount that the provider cannot send back is refused, and nothing is recorded', async () => {
+    const { order } = await world.paid();
+    const before = await world.rowsOf(order.saleId);
+    const refundFault = () => 'Stripe takes KWD in steps of ten minor units, and 1005 is none';
+    const strict = await world.api.withParts({ provider: { ...world.api.provider, refundFault } });
+    const { asStaff } = openShop({ ...world.api, ...strict });
+    const reply = await asStaff('POST', `orders/${order.orderNo}/refunds`, { amount: 1_005 });
+    expect(refusalOf(reply)).toBe('400 invalid_request');
+    expect(problemOf(reply)).toMatchObject({ faults: [{ path: 'amount', message: refundFault() }] });
+    expect(await world.rowsOf(order.saleId)).toEqual(before);
   });
 
   test('of more than is left is refused, with what is left', async () => {

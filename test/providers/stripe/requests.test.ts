@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { MAX_METADATA_KEYS } from '../../../src/orders/content.ts';
+import { amountRulesOf } from '../../../src/providers/open.ts';
 import { SessionRefusedError } from '../../../src/providers/provider.ts';
 import { MAX_SIGNED_ORDER_CHARS } from '../../../src/providers/signed-order.ts';
 import { STRIPE_PAYMENT_METHODS } from '../../../src/providers/stripe.ts';
@@ -128,6 +129,13 @@ test('a currency that no method takes is refused, for a sale and for a session',
   expect(adapter.priceFault({ amount: 5_000, currency: 'CHF' })).toBeUndefined();
   await expect(adapter.openSession(buildSessionRequest({ currency: 'EUR' }))).rejects.toThrow(fault);
   expect(stripe.seen).toEqual([]);
+});
+
+test('of a currency with three decimals only steps of ten are sent back', () => {
+  const { refundFault } = amountRulesOf('stripe');
+  expect(refundFault({ amount: 1_005, currency: 'KWD' })).toContain('steps of ten');
+  expect(refundFault({ amount: 1_010, currency: 'KWD' })).toBeUndefined();
+  expect(refundFault({ amount: 1, currency: 'EUR' })).toBeUndefined();
 });
 
 test('the same request again is the same, byte for byte', async () => {

@@ -412,6 +412,23 @@ export interface TotalChangedProblem {
   currency: string;
 }
 
+export interface TotalNotPayableProblem {
+  type: '/problems/total_not_payable';
+  /** @minLength 1 */
+  title: string;
+  status: 409;
+  code: 'total_not_payable';
+  /** @minLength 1 */
+  detail: string;
+  /** @minimum 0 */
+  total: number;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+}
+
 export interface TicketUsedProblem {
   type: '/problems/ticket_used';
   /** @minLength 1 */
@@ -951,7 +968,7 @@ export type placeOrderResponse408 = {
 }
 
 export type placeOrderResponse409 = {
-  data: CalledOffProblem | SoldOutProblem | LimitReachedProblem | SaleLimitReachedProblem | TooManyUnpaidProblem | TotalChangedProblem | TicketUsedProblem | OrderFailedProblem
+  data: CalledOffProblem | SoldOutProblem | LimitReachedProblem | SaleLimitReachedProblem | TooManyUnpaidProblem | TotalChangedProblem | TotalNotPayableProblem | TicketUsedProblem | OrderFailedProblem
   status: 409
 }
 

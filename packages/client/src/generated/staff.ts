@@ -246,7 +246,7 @@ export type SaleTermsSkusItem = {
   name: string;
   /**
      * @minimum 0
-     * @maximum 1000000000
+     * @maximum 999999999999
      */
   unitPrice: number;
   /**
