@@ -17,7 +17,10 @@ const ORDERS = 2_000;
 const USERS = 500;
 const CONCURRENCY = 64;
 const LONG_WINDOW_MS = 60 * 60_000;
-/** `reserve` accepts as many orders as the engine starts within a third of it. */
+/**
+ * The engine begins all orders within a third of it, 50 a second. One that it begins later ends without a
+ * workflow.
+ */
 const SHORT_WINDOW_MS = 180_000;
 const STEP_TIMEOUT_MS = 300_000;
 /** The looks themselves must not be load. */

@@ -334,7 +334,7 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
   },
   {
     name: 'holdfast_drift_looked_at_seconds',
-    help: 'When the reconciliation last compared the stores (Unix time); 0: it never did.',
+    help: 'Since when each sale has been compared whole by the reconciliation (Unix time); 0: one never was.',
     labelNames: [],
     read(board) {
       const drift = board.current('drift');
