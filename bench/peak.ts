@@ -1,5 +1,5 @@
 /**
- * A peak that Temporal cannot follow: 300,000 orders by default settings, which have three minutes to pay.
+ * A peak that Temporal cannot follow: 300,000 orders with three minutes to pay, under the default bounds.
  * Few are paid, some in their last second, and some shoppers open the payment page and leave. All the others
  * end at their deadline without a workflow. It looks every second for units that are held too long.
  * `peak frozen` freezes Temporal until the unpaid have ended; `peak emptied` empties Redis at the height.
