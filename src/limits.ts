@@ -28,6 +28,16 @@ export const SALE_ID_PATTERN = /^(?=.{1,32}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 /** The name of a deployment that was given none. */
 export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
 
+/**
+ * How far the clock of who signs a token or a ticket may be from that of the API. Hosts that follow time
+ * servers agree to the millisecond. One that has lost its server drifts by some seconds a day, and a
+ * paused virtual machine wakes some seconds late: two hosts that are each ten seconds off, in opposite
+ * directions, are 20 seconds apart. The price is that an expired token is taken for half a minute longer.
+ */
+export const CLOCK_TOLERANCE_MS = 30_000;
+/** A host whose clock differs by more from a store's is wrong: sales open and close early or late by it. */
+export const CLOCK_WRONG_MS = 5_000;
+
 /** Times of a sale, in Unix ms: this century. What is beyond it is a mistake. */
 export const MIN_SALE_TIME_MS = Date.UTC(2000, 0, 1);
 

@@ -76,6 +76,28 @@ const ORDER_CHANGES = [
 ] as const;
 export type OrderChangeKind = (typeof ORDER_CHANGES)[number];
 
+/**
+ * What was made of a token when it was verified; one that was good is remembered, and not counted again.
+ * expired: it was good here before. expired_unseen: it was not, as where our clock is ahead of its issuer's.
+ * not_yet_valid: our clock is behind. unknown_key: no key or algorithm of ours. wrong_issuer, wrong_audience,
+ * no_user: signed by a key of ours, with other claims than the settings ask for. malformed: anything else
+ * that is no token. keys_unavailable: not refused, as the issuer's keys could not be read.
+ */
+export const TOKEN_OUTCOMES = [
+  'accepted',
+  'expired',
+  'expired_unseen',
+  'not_yet_valid',
+  'unknown_key',
+  'wrong_signature',
+  'wrong_issuer',
+  'wrong_audience',
+  'no_user',
+  'malformed',
+  'keys_unavailable',
+] as const;
+export type TokenOutcome = (typeof TOKEN_OUTCOMES)[number];
+
 /** What becomes of purchases, with each refusal that an alert counts. Others begin with their first. */
 const PURCHASE_OUTCOMES = [
   'accepted',
@@ -247,6 +269,12 @@ export function createMetrics() {
     labelNames: ['outcome'],
     registers,
   });
+  const tokens = new Counter({
+    name: 'holdfast_tokens_total',
+    help: 'Tokens that were verified, by outcome: accepted, or why they were refused.',
+    labelNames: ['outcome'],
+    registers,
+  });
   const shed = new Counter({
     name: 'holdfast_shed_total',
     help: 'Calls refused because too many were at work, by lane.',
@@ -298,10 +326,23 @@ export function createMetrics() {
     labelNames: ['limit'],
     registers,
   });
+  let clockAheadSeconds: number | undefined;
+  const clockAhead = new Gauge({
+    name: 'holdfast_clock_ahead_seconds',
+    help: "How far the clock of this host is ahead of Redis'; negative: behind.",
+    // Processes of one host have one clock.
+    aggregator: 'average',
+    registers,
+    collect() {
+      clockAhead.remove();
+      if (clockAheadSeconds !== undefined) clockAhead.set(clockAheadSeconds);
+    },
+  });
   // Each label begins at 0, so that its first event shows as an increase.
   for (const kind of WATCHER_KINDS) watchers.set({ kind }, 0);
   for (const limit of WATCHER_LIMITS) watchersRefused.inc({ limit }, 0);
   for (const outcome of NOTICE_OUTCOMES) notices.inc({ outcome }, 0);
+  for (const outcome of TOKEN_OUTCOMES) tokens.inc({ outcome }, 0);
   for (const outcome of WAIT_OUTCOMES) waits.inc({ outcome }, 0);
   for (const lane of LANES) shed.inc({ lane }, 0);
   for (const outcome of PURCHASE_OUTCOMES) purchases.inc({ outcome }, 0);
@@ -316,6 +357,11 @@ export function createMetrics() {
     orderLost: (): void => lost.inc(),
 
     noticeAnswered: (outcome: NoticeOutcome): void => notices.inc({ outcome }),
+
+    /** Undefined: it could not be compared. */
+    sawClock: (aheadSeconds: number | undefined): void => void (clockAheadSeconds = aheadSeconds),
+
+    tokenJudged: (outcome: TokenOutcome): void => tokens.inc({ outcome }),
 
     /** One more or one fewer. */
     watching: (kind: WatcherKind, change: 1 | -1): void => watchers.inc({ kind }, change),

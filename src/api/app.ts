@@ -13,6 +13,7 @@ import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
 import type { StatusBoard } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
+import type { ApiNotes } from './api-notes.ts';
 import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { KeptSales } from './calls/kept-sales.ts';
@@ -37,7 +38,7 @@ import {
   type Lane,
 } from './http/http-server.ts';
 import { problemResponder, requestIdOf, type Answered } from './http/problem.ts';
-import { createShedLog, createTokenLog } from './http/refusal-logs.ts';
+import { createShedLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
 import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
@@ -113,6 +114,7 @@ export interface AppDeps extends Stores {
   purchasesWaiting?: number;
   statusBoard: Pick<StatusBoard, 'all' | 'current' | 'ageMs'>;
   tokens: TokenRules;
+  notes: Pick<ApiNotes, 'tokenJudged'>;
   tickets: TicketRules;
   verification: Verification;
   trustedProxyHops: number;
@@ -164,7 +166,7 @@ export function createApp({
   const countOverloaded = () => metrics.purchaseAnswered('overloaded');
   const projection = createProjection(deps);
   const health = createHealthRoutes(deps);
-  const shopper = authenticate(deps.tokens, createTokenLog(deps.log));
+  const shopper = authenticate(deps.tokens, deps.notes.tokenJudged);
   const purchases = openLane('purchases', deps.purchasesAtOnce, purchasesWaiting, deps);
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);

@@ -13,6 +13,7 @@ import type { PaymentProvider } from '../providers/provider.ts';
 import { createOrderSigner } from '../providers/signed-order.ts';
 import { createStatusBoard, statusReaders } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
+import { createApiNotes } from './api-notes.ts';
 import { createApp } from './app.ts';
 import { ticketKeys } from './calls/ticket.ts';
 import { createVerification } from './calls/verification.ts';
@@ -58,6 +59,7 @@ export async function startApi(
   showBoard(metrics, statusBoard);
   const eventTicker = createEventTicker(stores);
   const notifier = createEngineNotifier({ ...stores, engine, log });
+  const notes = createApiNotes({ ...stores, metrics, log });
   const tokens = tokenRulesOf(config);
   const keys = config.JWT_JWKS_URL === undefined ? undefined : createKeySet(config.JWT_JWKS_URL, log);
   const ticketKeySet =
@@ -75,6 +77,7 @@ export async function startApi(
     purchasesAtOnce: config.PURCHASES_AT_ONCE,
     statusBoard,
     tokens: { ...tokens, keys },
+    notes,
     corsOrigins: config.CORS_ORIGINS ?? [],
     tickets: {
       keys: ticketKeys(
@@ -109,7 +112,7 @@ export async function startApi(
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
-  const looked = statusBoard.run(checking.signal);
+  const looked = Promise.all([statusBoard.run(checking.signal), notes.run(checking.signal)]);
   const letGoOfSales = keptSales.keepFresh();
   const patients = [
     ...storePatients(async () => stores, stores),

@@ -8,6 +8,7 @@ import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
 import { messageOf } from '../log.ts';
 import { inTime } from '../status/board.ts';
+import { findApiClocks, findTokens, type Finding } from '../status/findings.ts';
 import type { Stores } from '../stores/open.ts';
 import { readClock, type Checkup, type ClockReading, type Line } from './line.ts';
 
@@ -19,6 +20,8 @@ export interface Patient {
   what: string;
   /** What its silence means. */
   means: string;
+  /** How bad that is; bad unless given. */
+  silence?: Line['level'];
   examine(): Promise<Checkup>;
 }
 
@@ -33,14 +36,14 @@ const ORDER: readonly Line['level'][] = ['bad', 'unknown', 'warn', 'ok'];
 
 export async function diagnose(patients: readonly Patient[]): Promise<Diagnosis> {
   const checkups = await Promise.all(
-    patients.map(({ what, means, examine }) =>
+    patients.map(({ what, means, silence = 'bad', examine }) =>
       inTime(
         // So that one that throws at once fails as one that throws later.
         Promise.resolve().then(examine),
         ANSWER_WITHIN_MS,
       ).catch((error: unknown): Checkup => {
         const remedy = 'Start it, or mend its address and what is in between.';
-        return { lines: [{ level: 'bad', what, found: messageOf(error), means, remedy }] };
+        return { lines: [{ level: silence, what, found: messageOf(error), means, remedy }] };
       }),
     ),
   );
@@ -123,6 +126,28 @@ function judgeEndpoints(endpoints: Awaited<ReturnType<Stores['endpoints']['list'
   });
 }
 
+/** By what the APIs have noted in Redis within the last minutes. */
+export function apiPatient(redis: () => Promise<Pick<Stores, 'apiNotes'>>): Patient {
+  return {
+    what: 'tokens',
+    means: 'The APIs note in Redis what became of tokens.',
+    silence: 'unknown',
+    async examine() {
+      const notes = await (await redis()).apiNotes.read();
+      const tokens = findTokens(notes);
+      const taken = notes.tokens.accepted?.count ?? 0;
+      const fine: Line = { level: 'ok', what: 'tokens', found: `${taken} taken within five minutes` };
+      const clocks = findApiClocks(notes).map(lineOf('clocks of the APIs'));
+      return { lines: [...clocks, ...(tokens.length === 0 ? [fine] : tokens.map(lineOf('tokens')))] };
+    },
+  };
+}
+
+/** What `ops status` calls wrong. */
+function lineOf(what: string) {
+  return ({ what: found, remedy }: Finding): Line => ({ level: 'bad', what, found, remedy });
+}
+
 interface Provider {
   PAYMENT_PROVIDER?: string | undefined;
   PAYMENT_PROVIDER_URL?: string | undefined;
@@ -160,7 +185,7 @@ export function providerPatient({
 
 /** As far as each can be off before something is judged wrongly. In ms. */
 const CLOCK_BOUNDS = {
-  /** A sale opens and closes early or late by it. Beyond five seconds tokens are refused, too. */
+  /** A sale opens and closes early or late by it. Beyond half a minute tokens are refused, too. */
   stores: { warn: 1_000, bad: 5_000 },
   /** Webhooks older or newer than five minutes are refused, and payment pages close early or late. */
   provider: { warn: 5_000, bad: 300_000 },
@@ -181,7 +206,7 @@ function judgeClocks(readings: readonly ClockReading[]): Line[] {
       means:
         server === 'provider'
           ? 'Payment pages close early or late; beyond 5 min its notices are refused.'
-          : 'Sales open and close early or late by it, and beyond 5 s tokens are refused.',
+          : 'Sales open and close early or late by it, and beyond 30 s tokens are refused.',
       remedy: 'Let each machine follow the same time server. Where all are off alike, it is this host.',
     };
   });

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { WrongDeploymentError } from '../deployment.ts';
 import {
+  apiPatient,
   diagnose,
   endpointPatient,
   processPatient,
@@ -56,6 +57,7 @@ function patientsOf(parts: Parts): Patient[] {
     },
     providerPatient(config),
     endpointPatient(parts.mysql()),
+    apiPatient(() => parts.redisAsItIs().then(redisStores)),
     processPatient('ops'),
   ];
 }

@@ -116,7 +116,7 @@ function describeWrong(wrong: readonly Finding[], columns: number): string {
 const UNKNOWN = 'not known';
 
 function describeWaiting(
-  { outboxes, slots, backlog, parked, drift, events, endpoints }: PartialStatus,
+  { outboxes, slots, backlog, parked, drift, events, endpoints, api }: PartialStatus,
   columns: number,
 ): string {
   const describe = (waiting: Waiting | undefined): string => {
@@ -142,9 +142,16 @@ function describeWaiting(
         `${health.waiting} waiting, ${health.behind} behind`,
       ]),
       ['stores compared', describeCompared(drift)],
+      ['tokens of 5 min', describeTokens(api)],
     ],
     columns,
   );
+}
+
+function describeTokens(api: PartialStatus['api']): string {
+  if (api === undefined) return UNKNOWN;
+  const counts = Object.entries(api.tokens).map(([outcome, { count }]) => `${count} ${outcome}`);
+  return counts.join(', ') || '0';
 }
 
 function describeCompared(drift: PartialStatus['drift']): string {

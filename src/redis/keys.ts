@@ -21,6 +21,8 @@ export const ENGINE_KEY = 'holdfast:engine';
 export const FEED_MARKS_KEY = 'holdfast:feed_marks';
 /** The workers that live, each with when it was last seen. */
 export const WORKERS_KEY = 'holdfast:workers';
+/** What the APIs noted, by minute. */
+export const API_NOTES_KEY = 'holdfast:api_notes';
 /** The drift that the last run of the reconciliation found. */
 export const DRIFT_KEY = 'holdfast:drift';
 

@@ -28,6 +28,7 @@ const GROUPS = [
   { parts: ['workers'], everyMs: READ_EVERY_MS },
   { parts: ['slots', 'outboxes', 'drift'], everyMs: READ_EVERY_MS },
   { parts: ['backlog', 'parked', 'events'], everyMs: READ_EVERY_MS },
+  { parts: ['api'], everyMs: 3 * READ_EVERY_MS },
   // What waits for twenty endpoints may be a hundred thousand rows.
   { parts: ['endpoints'], everyMs: 3 * READ_EVERY_MS },
 ] as const satisfies readonly { parts: readonly StatusPart[]; everyMs: number }[];
@@ -35,7 +36,7 @@ const GROUPS = [
 export const PARTS = GROUPS.flatMap(({ parts }): readonly StatusPart[] => parts);
 
 export type StatusReaders = { [P in StatusPart]: () => Promise<Status[P]> };
-type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard'>;
+type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard' | 'apiNotes'>;
 type InMysql = Pick<Stores, 'mysqlStatus' | 'eventRows' | 'eventConsumers' | 'endpoints'>;
 
 /** @param redis fails where Redis is not reached */
@@ -58,6 +59,7 @@ export function statusReaders(
       return { waiting, consumers };
     },
     endpoints: () => endpoints.list(),
+    api: async () => (await redis()).apiNotes.read(),
   };
 }
 
@@ -133,6 +135,7 @@ export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK) 
       drift: current('drift'),
       events: current('events'),
       endpoints: current('endpoints'),
+      api: current('api'),
     }),
 
     /** Reads all parts once. */

@@ -1,6 +1,8 @@
 /** What of a status an operator must act upon, the worst first, each with its remedy. */
 
-import { stateOf, sumOf, type PartialStatus } from './status.ts';
+import { CLOCK_TOLERANCE_MS } from '../limits.ts';
+import type { TokenOutcome } from '../metrics.ts';
+import { stateOf, sumOf, type ApiNotes, type PartialStatus } from './status.ts';
 
 export interface Finding {
   what: string;
@@ -22,6 +24,8 @@ export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefin
   return [
     ...findAway(status, isTemporalUp),
     ...findWorkers(status),
+    ...(status.api ? findApiClocks(status.api) : []),
+    ...(status.api ? findTokens(status.api) : []),
     ...findOld(status),
     ...findDrift(status),
     ...findEndpoints(status),
@@ -73,6 +77,80 @@ function findWorkers({ workers }: PartialStatus): Finding[] {
       });
   }
   return found;
+}
+
+/** Hosts of APIs whose clock differs from Redis'. */
+export function findApiClocks({ clocks }: ApiNotes): Finding[] {
+  return clocks.map(({ host, aheadSeconds }) => ({
+    what: `The clock of the API on ${host} is ${Math.abs(aheadSeconds)} s ${aheadSeconds < 0 ? 'behind' : 'ahead of'} that of Redis.`,
+    remedy: `Let that host follow a time server. Beyond ${TOLERATED} its tokens are refused, and beyond 5 min payment notices.`,
+  }));
+}
+
+const TOLERATED = `${CLOCK_TOLERANCE_MS / 1_000} s`;
+/** Of a reason, within five minutes. Fewer are a caller's own. */
+const TOKENS_MIN = 10;
+
+/**
+ * Reasons that point to our side or the issuer's. `share`: shoppers cause it as well, so it counts only where
+ * more tokens were refused for it than taken.
+ */
+const TOKEN_FAULTS: { [O in TokenOutcome]?: { why: string; remedy: string; share?: true } } = {
+  not_yet_valid: {
+    why: "they are not valid yet by the API's clock",
+    remedy: `Let the issuer's host follow a time server; ${TOLERATED} are tolerated. An API whose clock is wrong would be named.`,
+  },
+  expired_unseen: {
+    why: 'they had expired before the API saw them first',
+    remedy:
+      "See that the issuer's clock is right, and that its tokens live for minutes. An API whose clock is wrong would be named.",
+    share: true,
+  },
+  unknown_key: {
+    why: 'no key that the API has is theirs',
+    remedy:
+      'If the issuer has rotated its keys: see that it publishes them at JWT_JWKS_URL before it signs with them. Else a stranger forges tokens.',
+  },
+  wrong_signature: {
+    why: 'their signature is wrong',
+    remedy:
+      'If the shop has changed its secret: set JWT_SECRET to it, and start the APIs again. Else a stranger forges tokens.',
+    share: true,
+  },
+  wrong_issuer: {
+    why: 'their `iss` is none of JWT_ISSUER',
+    remedy: 'Compare JWT_ISSUER with what the issuer signs.',
+  },
+  wrong_audience: {
+    why: 'their `aud` is none of JWT_AUDIENCE',
+    remedy: 'Compare JWT_AUDIENCE with what the issuer signs.',
+  },
+  no_user: {
+    why: 'the claim JWT_USER_CLAIM names no user',
+    remedy: 'Compare JWT_USER_CLAIM with what the issuer signs.',
+  },
+  keys_unavailable: {
+    why: "the issuer's keys could not be read",
+    remedy: 'See that the APIs reach JWT_JWKS_URL; the log of an API says what it answered.',
+  },
+};
+
+/** Tokens that were refused for a reason of ours or of their issuer, within the last five minutes. */
+export function findTokens({ tokens }: ApiNotes): Finding[] {
+  const accepted = tokens.accepted?.count ?? 0;
+  const outcomes = Object.keys(TOKEN_FAULTS).filter((name): name is TokenOutcome => name in tokens);
+  return outcomes.flatMap((outcome) => {
+    const [fault, noted] = [TOKEN_FAULTS[outcome], tokens[outcome]];
+    if (!fault || !noted || noted.count < TOKENS_MIN) return [];
+    if (fault.share && noted.count <= accepted) return [];
+    const { count, claim, offSeconds = 0 } = noted;
+    const off = `; the latest one's \`${claim}\` was ${Math.abs(offSeconds)} s ${offSeconds < 0 ? 'behind' : 'ahead of'} that clock`;
+    const verb = outcome === 'keys_unavailable' ? 'could not be judged' : 'were refused';
+    return {
+      what: `${count} tokens ${verb} within five minutes, as ${fault.why}${claim === undefined ? '' : off}. ${accepted} were taken.`,
+      remedy: fault.remedy,
+    };
+  });
 }
 
 function findOld({ outboxes, backlog }: PartialStatus): Finding[] {

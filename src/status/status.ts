@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import type { EventConsumer } from '../events/consumers.sql.ts';
+import type { TokenOutcome } from '../metrics.ts';
 import { jsonText } from '../orders/content.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
@@ -53,6 +54,21 @@ interface SeenDrift {
   entries: { saleId: string; sku: string; what: string; units: number }[];
 }
 
+export interface TokenNote {
+  count: number;
+  /** Of the latest that was refused for its time. */
+  claim?: string;
+  /** How far that claim was ahead of the API's clock; negative: behind. */
+  offSeconds?: number;
+}
+
+/** What the APIs have noted within the last five minutes. */
+export interface ApiNotes {
+  tokens: { [O in TokenOutcome]?: TokenNote };
+  /** Hosts of APIs whose clock differs from Redis'; negative: it is behind. */
+  clocks: { host: string; aheadSeconds: number }[];
+}
+
 /** Counted up to so many: more is as bad. At it a look takes five milliseconds of MySQL. */
 export const COUNTED_MAX = 10_000;
 
@@ -73,6 +89,7 @@ export interface Status {
     consumers: EventConsumer[];
   };
   endpoints: Endpoint[];
+  api: ApiNotes;
 }
 export type StatusPart = keyof Status;
 

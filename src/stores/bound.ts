@@ -53,6 +53,7 @@ import * as saleChanges from '../sales/changes.sql.ts';
 import * as saleNews from '../sales/news.sql.ts';
 import * as sales from '../sales/sales.sql.ts';
 import * as saleStock from '../sales/stock.redis.ts';
+import * as apiNotes from '../status/api-notes.redis.ts';
 import * as redisStatus from '../status/status.redis.ts';
 import * as mysqlStatus from '../status/status.sql.ts';
 
@@ -143,6 +144,7 @@ export function redisStores(redis: RedisClient) {
     feedMarks: bind(redis, feedMarks),
     saleStock: bind(redis, saleStock),
     redisStatus: bind(redis, redisStatus),
+    apiNotes: bind(redis, apiNotes),
     redisSetup: bind(redis, redisSetup),
   };
 }

@@ -273,7 +273,7 @@ test('a namespace that is not there', async () => {
 });
 
 test.each([
-  ['Redis', { REDIS_URL: `redis://${NOWHERE}` }, ['bad Redis', 'unknown deployment']],
+  ['Redis', { REDIS_URL: `redis://${NOWHERE}` }, ['bad Redis', 'unknown deployment', 'unknown tokens']],
   [
     'MySQL',
     { MYSQL_URL: `mysql://u:p@${NOWHERE}/none` },
@@ -303,7 +303,15 @@ test('servers that hang are given up together', async () => {
   });
   const given = wrong.map(({ level, what }) => `${level} ${what}`);
   expect(given.toSorted()).toEqual(
-    ['bad MySQL', 'bad Redis', 'bad Temporal', 'bad deployment', 'bad endpoints', 'bad provider'].toSorted(),
+    [
+      'bad MySQL',
+      'bad Redis',
+      'bad Temporal',
+      'bad deployment',
+      'bad endpoints',
+      'bad provider',
+      'unknown tokens',
+    ].toSorted(),
   );
 });
 

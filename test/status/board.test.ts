@@ -40,6 +40,7 @@ const WELL = {
   drift: async () => null,
   events: async () => ({ waiting: 0, consumers: [] }),
   endpoints: async () => [],
+  api: async () => ({ tokens: {}, clocks: [] }),
 };
 
 test('all that was read is in the metrics, and what is not read any more is absent', async () => {

@@ -30,6 +30,7 @@ const WELL: PartialStatus = {
   drift: { lookedAtMs: Date.now(), entries: [] },
   events: { waiting: 3, consumers: [] },
   endpoints: [],
+  api: { tokens: { accepted: { count: 500 }, expired_unseen: { count: 90 } }, clocks: [] },
 };
 
 test('a healthy rush has nothing wrong', () => {

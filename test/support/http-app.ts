@@ -8,6 +8,7 @@ import type { RequestListener } from 'node:http';
 import type { Fees } from '../../sandbox/book/book-state.ts';
 import { openConsole, type SandboxConsole } from '../../sandbox/console.ts';
 import { createSandboxProvider } from '../../sandbox/server.ts';
+import { createApiNotes } from '../../src/api/api-notes.ts';
 import { createApp, type AppDeps } from '../../src/api/app.ts';
 import { ticketKeys } from '../../src/api/calls/ticket.ts';
 import { createVerification } from '../../src/api/calls/verification.ts';
@@ -92,14 +93,16 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
   });
   const notifier = createEngineNotifier({ ...stores, engine, log: overrides.log ?? silent });
   const eventTicker = createEventTicker(stores);
+  const { metrics = createMetrics(), log = silent } = overrides;
   const app = createApp({
     ...stores,
+    notes: createApiNotes({ ...stores, metrics, log }),
     engine,
     provider,
     signer,
     notifier,
     eventTicker,
-    metrics: createMetrics(),
+    metrics,
     showsMetrics: true,
     purchasesAtOnce: PURCHASES_AT_ONCE,
     statusBoard: createStatusBoard(statusReaders(async () => stores, stores)),

@@ -6,6 +6,7 @@
 import { createSecretKey, hash, type KeyObject } from 'node:crypto';
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
+import { CLOCK_TOLERANCE_MS } from '../../limits.ts';
 import { chargesSchema } from '../../orders/content.ts';
 import type { OrderUnits } from '../../orders/order.ts';
 import type { AcceptedTicket } from '../../orders/reserve.redis.ts';
@@ -21,8 +22,6 @@ export const OWN_KEY_PREFIX = 'holdfast:';
 export const MAX_TICKET_CHARS = 8 * 1024;
 /** A ticket is for one visit. What is spent is remembered for as long. */
 const LONGEST_LIFE_MS = 60 * 60 * 1000;
-/** How far the shop's clock may be from ours. */
-const CLOCK_TOLERANCE_MS = 30_000;
 const SYMMETRIC = 'HS256';
 
 const claimsSchema = z.object({

@@ -3,7 +3,7 @@
 import { createSecretKey } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createVerifier, TokenError } from 'fast-jwt';
+import { createVerifier } from 'fast-jwt';
 import {
   decodeProtectedHeader,
   errors,
@@ -17,9 +17,11 @@ import type { Middleware } from 'koa';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { CLOCK_TOLERANCE_MS } from '../../limits.ts';
 import { userIdSchema } from '../../orders/content.ts';
 import { Problem } from './problem.ts';
 import { SCOPES, type Scope, ROLE_SCOPES, type Role } from './scopes.ts';
+import { faultOfKey, faultOfSecret, faultOfTime, OTHER_TYPE, type TokenFault } from './token-faults.ts';
 
 /**
  * Tokens that one API process remembers as verified. As many shoppers as may be connected to it, each of whom
@@ -129,9 +131,13 @@ const REMEMBER_MS = 5 * 60_000;
 /**
  * Remembers a token that was good until it expires: a shopper who asks for the status again costs no
  * signature. A refused token is never remembered, so no forger fills the memory.
+ * @param onJudged is told of each token that was verified, not of one that is remembered
  * @returns the verdict at once, without the thread pool, for what is remembered or signed with the secret
  */
-export function createTokenVerifier(rules: TokenRules): (token: string) => Verdict | Promise<Verdict> {
+export function createTokenVerifier(
+  rules: TokenRules,
+  onJudged: (verdict: Verdict) => void = () => {},
+): (token: string) => Verdict | Promise<Verdict> {
   const remembered = new LRUCache<string, Remembered>({ max: MAX_REMEMBERED_TOKENS });
   const bySecret = rules.secret === undefined ? undefined : createSecretVerifier(rules, rules.secret);
   const byKeys = rules.keys && createJwksVerifier({ ...rules, keys: rules.keys, types: ACCESS_TYPES });
@@ -139,9 +145,11 @@ export function createTokenVerifier(rules: TokenRules): (token: string) => Verdi
   function judge(token: string, payload: unknown, rememberUntilMs: number): Verdict {
     const claims = accessClaims.safeParse(payload).data;
     const userId = userIdSchema.safeParse(claims?.[rules.userClaim]).data;
-    if (!claims) return refused('MALFORMED_CLAIM');
-    if (userId === undefined) return refused('NOT_A_USER_ID', rules.userClaim);
-    if ((claims.iat ?? 0) * 1_000 > Date.now() + CLOCK_TOLERANCE_MS) return refused('NOT_ISSUED_YET', 'iat');
+    if (!claims) return refused({ reason: 'malformed', code: 'MALFORMED_CLAIM' });
+    if (userId === undefined)
+      return refused({ reason: 'no_user', code: 'NOT_A_USER_ID', claim: rules.userClaim });
+    if ((claims.iat ?? 0) * 1_000 > Date.now() + CLOCK_TOLERANCE_MS)
+      return refused(faultOfTime('not_yet_valid', 'NOT_ISSUED_YET', 'iat', claims.iat));
     const expiresAtMs = claims.exp * 1_000 + CLOCK_TOLERANCE_MS;
     const verdict: Verdict = { kind: 'caller', caller: { userId, scopes: scopesOf(claims), expiresAtMs } };
     remembered.set(token, { verdict, untilMs: Math.min(expiresAtMs, rememberUntilMs) });
@@ -153,20 +161,36 @@ export function createTokenVerifier(rules: TokenRules): (token: string) => Verdi
     return verified.kind === 'verified' ? judge(token, verified.claims, Date.now() + REMEMBER_MS) : verified;
   }
 
+  function verifyAnew(token: string): Verdict | Promise<Verdict> {
+    if (byKeys && !(bySecret && isHmac(token))) return verifyByKeys(token, byKeys);
+    const verified = bySecret?.(token) ?? refused({ reason: 'unknown_key', code: 'NO_KEY' });
+    return 'claims' in verified ? judge(token, verified.claims, Infinity) : verified;
+  }
+
   return (token) => {
     const known = remembered.get(token);
     if (known && Date.now() <= known.untilMs) return known.verdict;
-    if (byKeys && !(bySecret && isHmac(token))) return verifyByKeys(token, byKeys);
-    const verified = bySecret?.(token) ?? refused('NO_KEY');
-    return 'claims' in verified ? judge(token, verified.claims, Infinity) : verified;
+    const report = (judged: Verdict): Verdict => {
+      const verdict = known ? judged : asUnseen(judged);
+      onJudged(verdict);
+      return verdict;
+    };
+    const verdict = verifyAnew(token);
+    return verdict instanceof Promise ? verdict.then(report) : report(verdict);
   };
+}
+
+/** A token that has expired and that this process has never taken. Where most are so, a clock is wrong. */
+function asUnseen(verdict: Verdict): Verdict {
+  if (verdict.kind !== 'refused' || verdict.fault.reason !== 'expired') return verdict;
+  return refused({ ...verdict.fault, reason: 'expired_unseen' });
 }
 
 /** What the libraries leave to us; signers may put anything there. Zod takes no number without an end. */
 const accessClaims = rightsClaims.extend({ exp: z.number(), iat: z.number().optional() }).loose();
 
-function refused(code: string, claim?: string): Verdict & { kind: 'refused' } {
-  return { kind: 'refused', fault: claim === undefined ? { code } : { code, claim } };
+function refused(fault: TokenFault): Verdict & { kind: 'refused' } {
+  return { kind: 'refused', fault };
 }
 
 /** By what the token says of itself: each verifier takes its own algorithms alone. */
@@ -195,20 +219,11 @@ function createSecretVerifier({ issuers, audiences, userClaim }: TokenRules, sec
   return (token: string): { claims: unknown } | (Verdict & { kind: 'refused' }) => {
     try {
       const { header, payload } = completeToken.parse(read(token));
-      return ACCESS_TYPES.includes(typeOf(header.typ))
-        ? { claims: payload }
-        : { kind: 'refused', fault: OTHER_TYPE };
+      return ACCESS_TYPES.includes(typeOf(header.typ)) ? { claims: payload } : refused(OTHER_TYPE);
     } catch (error) {
-      if (!(error instanceof TokenError)) throw error;
-      return { kind: 'refused', fault: toFault(error) };
+      return refused(faultOfSecret(error, token));
     }
   };
-}
-
-/** The library's message names the claim, one of those asked for; the rest of it may quote the token. */
-function toFault({ code, message }: TokenError): TokenFault {
-  const claim = code === 'FAST_JWT_EXPIRED' ? 'exp' : /^(?:The|None of) (\S+) claim\b/.exec(message)?.[1];
-  return claim === undefined ? { code } : { code, claim };
 }
 
 /** What the middlewares have found out about a request's caller. */
@@ -219,27 +234,26 @@ const CHALLENGE = 'Bearer realm="holdfast"';
 const INVALID_TOKEN_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
 const AUTHORIZATION = 'authorization';
 const TOKEN_HEADER = /^Bearer ([\w.-]{1,4096})$/i;
-const NO_TOKEN_FORM: Verdict = { kind: 'refused', fault: { code: 'NOT_A_TOKEN' } };
+const NO_TOKEN_FORM = refused({ reason: 'malformed', code: 'NOT_A_TOKEN' });
 
 /** While an issuer's keys cannot be read, they are tried again so often. */
 const KEYS_RETRY_SECONDS = 10;
 
 /**
  * Comes before the lane: who waits for an issuer's new key occupies no place.
- * @param onRefused gets the reason for each token that is sent and refused, never the token
+ * @param onJudged is told of each token that was verified or is none, never the token
  */
 export function authenticate(
   rules: TokenRules,
-  onRefused: (reason: TokenFault) => void,
+  onJudged: (verdict: Verdict) => void,
 ): (ctx: { req: IncomingMessage; state: RequestState }, next: () => Promise<unknown>) => Promise<unknown> {
-  const verify = createTokenVerifier(rules);
+  const verify = createTokenVerifier(rules, onJudged);
 
   function callerOf(verdict: Verdict): Caller {
     switch (verdict.kind) {
       case 'caller':
         return verdict.caller;
       case 'refused':
-        onRefused(verdict.fault);
         throw unauthorized(
           verdict.fault.claim === rules.userClaim
             ? 'The token names no user of ours.'
@@ -270,6 +284,7 @@ export function authenticate(
       ctx.state.expiresAtMs = expiresAtMs;
       return next();
     };
+    if (token === undefined) onJudged(NO_TOKEN_FORM);
     const verdict = token === undefined ? NO_TOKEN_FORM : verify(token);
     return verdict instanceof Promise ? verdict.then(goOn) : goOn(verdict);
   };
@@ -472,12 +487,6 @@ async function readBounded({ body }: Response): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** Why a token was refused: the library's code, for a claim also its name. Both from fixed lists. */
-export interface TokenFault {
-  code: string;
-  claim?: string;
-}
-
 type Verified =
   | { kind: 'verified'; claims: JWTPayload }
   | { kind: 'refused'; fault: TokenFault }
@@ -499,8 +508,6 @@ interface JwksRules {
  * Ed25519 the newer one.
  */
 export const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'];
-/** Clocks of issuer and service may differ by this much. */
-const CLOCK_TOLERANCE_MS = 5_000;
 
 type VerifyByJwks = (token: string) => Promise<Verified>;
 
@@ -528,18 +535,8 @@ function createJwksVerifier({ keys, issuers, audiences, types }: JwksRules): Ver
   };
 }
 
-const OTHER_TYPE: TokenFault = { code: 'OTHER_TYPE', claim: 'typ' };
-
 /** RFC 7515: in any case, `application/` may be left out. A token that names none is a JWT as any other. */
 function typeOf(typ: unknown): string {
   if (typ === undefined) return 'jwt';
   return typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
-}
-
-/** The messages may quote the token, so they stay here. */
-function faultOfKey(error: unknown): TokenFault {
-  if (error instanceof errors.JWTClaimValidationFailed || error instanceof errors.JWTExpired)
-    return { code: error.code, claim: error.claim };
-  // A key that the platform does not take, say a short one, fails without a code of the library.
-  return { code: error instanceof errors.JOSEError ? error.code : 'UNUSABLE_KEY' };
 }

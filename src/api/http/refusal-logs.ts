@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino';
 import type { LaneName } from '../../metrics.ts';
-import type { TokenFault } from './auth.ts';
+import type { TokenFault } from './token-faults.ts';
 
 /** At most one line of a kind in this time. */
 const LINE_EVERY_MS = 10_000;
@@ -35,18 +35,29 @@ export function createShedLog(lane: LaneName, log: Logger): () => void {
   return createBoundedLog((refused) => log.warn({ lane, refused }, 'overloaded: calls were refused'));
 }
 
+/** Of every day: a page that was left open, and what strangers send. */
+const USUAL_REASONS: readonly TokenFault['reason'][] = ['expired', 'malformed'];
+
 /**
- * Expired tokens are everyday, so the level is info. A line for each reason, of which there are about twenty.
+ * A line for each reason, code and claim, of which there are about twenty, with the seconds by which the
+ * latest was off.
  */
 export function createTokenLog(log: Logger): (fault: TokenFault) => void {
-  const counters = new Map<string, () => void>();
+  const counters = new Map<string, (fault: TokenFault) => void>();
+  const openCounter = (reason: TokenFault['reason']) => {
+    let latest: TokenFault;
+    const level = USUAL_REASONS.includes(reason) ? 'info' : 'warn';
+    const count = createBoundedLog((refused) => log[level]({ ...latest, refused }, 'tokens were refused'));
+    return (fault: TokenFault): void => {
+      latest = fault;
+      count();
+    };
+  };
   return (fault) => {
-    const key = Object.values(fault).join(' ');
-    const count =
-      counters.get(key) ??
-      createBoundedLog((refused) => log.info({ ...fault, refused }, 'tokens were refused'));
+    const key = [fault.reason, fault.code, fault.claim].join(' ');
+    const count = counters.get(key) ?? openCounter(fault.reason);
     counters.set(key, count);
-    count();
+    count(fault);
   };
 }
 

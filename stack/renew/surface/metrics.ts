@@ -17,6 +17,7 @@ const NOTHING: StatusReaders = {
   drift: async () => null,
   events: async () => ({ waiting: 0, consumers: [] }),
   endpoints: async () => [],
+  api: async () => ({ tokens: {}, clocks: [] }),
 };
 
 /** With the values of the labels that are known before anything has happened. */

@@ -40,8 +40,8 @@ test('while nothing is refused there is no line, and soon no timer', () => {
 test('a thousand bad tokens are a line for each reason, and later one more with the count', () => {
   const { log, lines } = openTestLog();
   const onRefused = createTokenLog(log);
-  const noExp = { code: 'FAST_JWT_MISSING_REQUIRED_CLAIM', claim: 'exp' };
-  const unsigned = { code: 'FAST_JWT_INVALID_SIGNATURE' };
+  const noExp = { reason: 'malformed' as const, code: 'FAST_JWT_MISSING_REQUIRED_CLAIM', claim: 'exp' };
+  const unsigned = { reason: 'wrong_signature' as const, code: 'FAST_JWT_INVALID_SIGNATURE' };
 
   for (let i = 0; i < 500; i += 1) {
     onRefused(noExp);
@@ -56,6 +56,22 @@ test('a thousand bad tokens are a line for each reason, and later one more with 
   expect(lines().slice(2)).toMatchObject([
     { ...noExp, refused: 499 },
     { ...unsigned, refused: 499 },
+  ]);
+});
+
+test('a line about times has the seconds of the latest token, and each claim its own line', () => {
+  const { log, lines } = openTestLog();
+  const onRefused = createTokenLog(log);
+  const early = { reason: 'not_yet_valid', code: 'ERR', claim: 'nbf' } as const;
+
+  for (let second = 1; second <= 300; second += 1) onRefused({ ...early, offSeconds: second });
+  onRefused({ ...early, claim: 'iat', offSeconds: 7 });
+  vi.advanceTimersByTime(10_000);
+
+  expect(lines()).toMatchObject([
+    { level: 40, claim: 'nbf', offSeconds: 1, refused: 1 },
+    { level: 40, claim: 'iat', offSeconds: 7, refused: 1 },
+    { level: 40, claim: 'nbf', offSeconds: 300, refused: 299 },
   ]);
 });
 
