@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
+import { CLOCK_TOLERANCE_MS, CLOCK_WRONG_MS } from '../limits.ts';
 import { messageOf } from '../log.ts';
 import { inTime } from '../status/board.ts';
 import { findApiClocks, findTokens, type Finding } from '../status/findings.ts';
@@ -183,31 +184,61 @@ export function providerPatient({
 
 // Clocks.
 
-/** As far as each can be off before something is judged wrongly. In ms. */
-const CLOCK_BOUNDS = {
-  /** A sale opens and closes early or late by it. Beyond half a minute tokens are refused, too. */
-  stores: { warn: 1_000, bad: 5_000 },
-  /** Webhooks older or newer than five minutes are refused, and payment pages close early or late. */
-  provider: { warn: 5_000, bad: 300_000 },
+interface ClockBounds {
+  /** As far as each can be off before something is judged wrongly. In ms. */
+  warn: number;
+  bad: number;
+  /** What follows where it is off. */
+  means: string;
+}
+
+const TOLERATED = `${CLOCK_TOLERANCE_MS / 1_000} s`;
+
+const STORE_CLOCK: ClockBounds = {
+  warn: 1_000,
+  bad: CLOCK_WRONG_MS,
+  means: `Sales open and close early or late by it. Beyond ${TOLERATED} tokens are refused.`,
+};
+const CLOCK_BOUNDS: Readonly<Record<string, ClockBounds>> = {
+  provider: {
+    warn: 5_000,
+    bad: 300_000,
+    means: 'Payment pages close early or late; beyond 5 min its notices are refused.',
+  },
+  // It counts durations. Its last poll, by which its clock is told, is up to 75 s old.
+  Temporal: {
+    warn: 60_000,
+    bad: 300_000,
+    means: 'Orders that MySQL has not taken are given up early or late.',
+  },
 };
 
 function judgeClocks(readings: readonly ClockReading[]): Line[] {
   return readings.map(({ server, aheadMs, withinMs }): Line => {
     const offMs = Math.max(0, Math.abs(aheadMs) - withinMs);
-    const { warn, bad } = CLOCK_BOUNDS[server === 'provider' ? 'provider' : 'stores'];
+    const { warn, bad, means } = CLOCK_BOUNDS[server] ?? STORE_CLOCK;
     const direction = aheadMs < 0 ? 'behind' : 'ahead';
     const what = `clock of ${server}`;
-    if (offMs <= warn)
-      return { level: 'ok', what, found: `agrees with this host's, as near as ${seconds(withinMs)} s` };
+    if (offMs > warn)
+      return {
+        level: offMs > bad ? 'bad' : 'warn',
+        what,
+        found: `${seconds(offMs)} s ${direction} of this host's`,
+        means,
+        remedy: 'Let each machine follow the same time server. Where all are off alike, it is this host.',
+      };
+    if (withinMs > warn)
+      return {
+        level: 'unknown',
+        what,
+        found: `could not be measured: the answer took ${seconds(2 * withinMs)} s`,
+        means: `It may be off by ${seconds(Math.abs(aheadMs) + withinMs)} s, or be right.`,
+        remedy: 'Ask again when this machine and that server are less busy.',
+      };
     return {
-      level: offMs > bad ? 'bad' : 'warn',
+      level: 'ok',
       what,
-      found: `${seconds(offMs)} s ${direction} of this host's`,
-      means:
-        server === 'provider'
-          ? 'Payment pages close early or late; beyond 5 min its notices are refused.'
-          : 'Sales open and close early or late by it, and beyond 30 s tokens are refused.',
-      remedy: 'Let each machine follow the same time server. Where all are off alike, it is this host.',
+      found: `agrees with this host's to within ${seconds(Math.abs(aheadMs) + withinMs)} s`,
     };
   });
 }
