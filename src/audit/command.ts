@@ -41,7 +41,11 @@ export async function auditCommand(config: AuditConfig, args: readonly string[])
   for (const { sale, rule, subject, detail } of findings) {
     console.log(`${sale}: ${rule}: ${subject}: ${detail}`);
   }
-  console.log(findings.length === 0 ? `clean: ${RULE_NAMES.join(', ')}` : `${findings.length} discrepancies`);
+  console.log(
+    findings.length === 0
+      ? [`clean: ${RULE_NAMES.length} rules`, ...RULE_NAMES.map((rule) => `  ${rule}`)].join('\n')
+      : `${findings.length} discrepancies`,
+  );
   return findings.length === 0 ? 0 : 1;
 }
 

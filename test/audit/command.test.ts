@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
 import { auditCommand } from '../../src/audit/command.ts';
+import { RULE_NAMES } from '../../src/audit/run-audit.ts';
 import { loadAuditConfig, type AuditConfig } from '../../src/config.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
@@ -55,7 +56,8 @@ test('what adds up is clean, and the exit code says so', async () => {
   const shopper = await checkout.shopper();
 
   expect(await auditWith([await shopper.buy(saleId)])).toBe(0);
-  expect(printed).toMatch(/^clean: /);
+  const rules = RULE_NAMES.map((rule) => `  ${rule}\n`).join('');
+  expect(printed).toBe(`clean: ${RULE_NAMES.length} rules\n${rules}`);
 });
 
 test('an order that was accepted and that no store knows is named, and the exit code is 1', async () => {
