@@ -87,3 +87,27 @@ export const USER_PURCHASES_PER_MINUTE = 120;
 export const MAX_USER_PURCHASES_PER_MINUTE = 1_000_000;
 /** Connections of one process to MySQL. More would only queue inside a small server. */
 export const MYSQL_CONNECTIONS = 20;
+
+/**
+ * How long the tools of an operator wait (ops, audit, doctor, prepare). A shopper had better repeat after two
+ * seconds than wait on. A tool is to tell a server that is away from one that is busy, and a machine at ten
+ * times its load answers within some seconds.
+ */
+export const TOOL_WAITS = {
+  /** For all that one look or one question asks: the operator sees the answer by then. */
+  answerMs: 10_000,
+  redis: {
+    connectMs: 10_000,
+    commandMs: 10_000,
+    /** Longer than a command, which fails first. */
+    silentMs: 15_000,
+  },
+  /** A transaction of a tool holds its rows for up to `workMs`; the server ends an idle one later. */
+  mysql: {
+    connectMs: 10_000,
+    waitMs: 10_000,
+    workMs: 20_000,
+    idleTransactionSeconds: 25,
+    idleSeconds: 50,
+  },
+};

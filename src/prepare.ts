@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import { loadPrepareConfig, type PrepareConfig } from './config.ts';
 import { prepareDemoSale } from './demo-sale.ts';
+import { TOOL_WAITS } from './limits.ts';
 import { createMysqlPool, type Pool } from './mysql/connection.ts';
 import { migrate } from './mysql/migrate.ts';
 import { OperatorError, runTask } from './process.ts';
@@ -16,7 +17,7 @@ await runTask('prepare', loadPrepareConfig, prepare);
 
 async function prepare(config: PrepareConfig, log: Logger): Promise<void> {
   const redis = await openRedis(config, log);
-  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
+  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS, TOOL_WAITS.mysql);
   try {
     await awaitAnswer(pool);
     await assertKnownFormat(pool);
@@ -40,6 +41,7 @@ async function openRedis({ REDIS_URL, REDIS_KEY_PREFIX }: PrepareConfig, log: Lo
   // The client logs each failed connection with a stack; the error below says the same in one line.
   const redis = await connectRedis(REDIS_URL, log.child({}, { level: 'error' }), {
     keyPrefix: REDIS_KEY_PREFIX,
+    waits: TOOL_WAITS.redis,
   }).catch(failForOperator);
   try {
     await assertNoEviction(redis);

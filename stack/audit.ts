@@ -2,6 +2,7 @@
 
 import { auditCommand } from '../src/audit/command.ts';
 import { loadAuditConfig } from '../src/config.ts';
+import { runTool } from '../src/tool.ts';
 import { findRunningEnv, NOT_RUNNING } from './running.ts';
 
 const env = findRunningEnv();
@@ -9,4 +10,4 @@ if (env === undefined) {
   console.error(NOT_RUNNING);
   process.exit(1);
 }
-process.exitCode = await auditCommand(loadAuditConfig(env), process.argv.slice(2));
+await runTool(() => auditCommand(() => loadAuditConfig(env), process.argv.slice(2)));

@@ -4,13 +4,22 @@ import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
-import type { AuditConfig } from '../config.ts';
+import { ConfigError, type AuditConfig } from '../config.ts';
+import { WrongDeploymentError } from '../deployment.ts';
+import { TOOL_WAITS } from '../limits.ts';
+import { redactCredentials } from '../log.ts';
 import { parseOrderNo } from '../orders/order.ts';
 import { openProvider } from '../providers/open.ts';
 import { createPaced } from '../providers/pacing.ts';
 import { openStores } from '../stores/open.ts';
+import { describeFailure } from '../tool.ts';
 import type { AuditDeps, Subject } from './look.ts';
 import { RULE_NAMES, auditAll, type SaleAudit } from './run-audit.ts';
+
+/** What the audit was given cannot be audited. */
+class AuditRefusedError extends Error {
+  override name = 'AuditRefusedError';
+}
 
 /** Settings that bound the start of orders. The audit only reads, so their values do not matter. */
 const READS_ONLY = { ENGINE_BUDGET: 1, MYSQL_STORES_PER_SECOND: 1 };
@@ -18,11 +27,26 @@ const READS_ONLY = { ENGINE_BUDGET: 1, MYSQL_STORES_PER_SECOND: 1 };
 /**
  * @param args `--accepted FILE`: a list of orders that were accepted by an answer to a client, an orderNo a
  *   line. Those that were lost with the data of a store are named, and are no discrepancy
- * @returns the exit code: 0 without discrepancies, otherwise 1
+ * @returns the exit code: 0 without discrepancies, 1 with some, 2 where it could not be told
  */
-export async function auditCommand(config: AuditConfig, args: readonly string[]): Promise<number> {
-  const { values } = parseArgs({ args: [...args], options: { accepted: { type: 'string' } } });
-  const audits = await auditServers(config, values.accepted);
+export async function auditCommand(loadConfig: () => AuditConfig, args: readonly string[]): Promise<number> {
+  try {
+    const { values } = parseArgs({ args: [...args], options: { accepted: { type: 'string' } } });
+    return printAudits(await auditServers(loadConfig(), values.accepted));
+  } catch (error) {
+    console.error(redactCredentials(describeAuditFailure(error)));
+    return 2;
+  }
+}
+
+/** Why there is no audit, as a sentence. */
+export function describeAuditFailure(error: unknown): string {
+  const isNamed = error instanceof ConfigError || error instanceof AuditRefusedError;
+  const why = isNamed || error instanceof WrongDeploymentError ? error.message : describeFailure(error);
+  return `The audit was not carried out. ${why}`;
+}
+
+function printAudits(audits: readonly SaleAudit[]): number {
   console.table(
     audits.map(({ saleId, orders, payments, lost, findings }) => ({
       sale: saleId,
@@ -56,11 +80,14 @@ export async function auditServers(config: AuditConfig, acceptedFile?: string): 
 }
 
 async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promise<T>): Promise<T> {
-  const stores = await openStores({ ...config, ...READS_ONLY }, pino({ level: 'warn' }));
+  const stores = await openStores({ ...config, ...READS_ONLY }, pino({ level: 'error' }), TOOL_WAITS);
   try {
     await stores.deployment.check();
     const { connectionOptions, namespace } = config.temporal;
-    const connection = await Connection.connect(connectionOptions);
+    const connection = await Connection.connect({
+      ...connectionOptions,
+      connectTimeout: TOOL_WAITS.answerMs,
+    });
     try {
       const client = new Client({ connection, namespace: namespace ?? 'default' });
       const pace = stores.providerPace(config.PROVIDER_CALLS_PER_SECOND);
@@ -77,7 +104,8 @@ async function withDeps<T>(config: AuditConfig, use: (deps: AuditDeps) => Promis
 async function auditSales(deps: AuditDeps, accepted: readonly string[]): Promise<SaleAudit[]> {
   const saleIds = await deps.stores.sales.listIds();
   const ofNoSale = accepted.find((orderNo) => !saleIds.includes(parseOrderNo(orderNo)?.saleId ?? ''));
-  if (ofNoSale !== undefined) throw new Error(`the accepted order ${ofNoSale} is of no known sale`);
+  if (ofNoSale !== undefined)
+    throw new AuditRefusedError(`The accepted order ${ofNoSale} is of no known sale.`);
   const sales = saleIds.map((saleId): Subject => {
     const ofSale = accepted.filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);
     return { kind: 'sale', saleId, accepted: ofSale };

@@ -6,15 +6,16 @@
 import { readFile } from 'node:fs/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
-import { CLOCK_TOLERANCE_MS, CLOCK_WRONG_MS } from '../limits.ts';
+import { CLOCK_TOLERANCE_MS, CLOCK_WRONG_MS, TOOL_WAITS } from '../limits.ts';
 import { messageOf } from '../log.ts';
-import { inTime } from '../status/board.ts';
+import { inTime, LateError } from '../status/board.ts';
 import { findApiClocks, findTokens, type Finding } from '../status/findings.ts';
 import type { Stores } from '../stores/open.ts';
+import { busyNote, readLoad } from '../tool.ts';
 import { readClock, type Checkup, type ClockReading, type Line } from './line.ts';
 
-/** What has not answered within it is away: the whole takes no longer, whichever hang. In ms. */
-const ANSWER_WITHIN_MS = 3_000;
+/** A server that gives no answer for a third of it is away. The whole takes no longer, whichever hang. */
+const EXAMINED_WITHIN_MS = 3 * TOOL_WAITS.answerMs;
 
 /** One server, or this process. */
 export interface Patient {
@@ -41,10 +42,13 @@ export async function diagnose(patients: readonly Patient[]): Promise<Diagnosis>
       inTime(
         // So that one that throws at once fails as one that throws later.
         Promise.resolve().then(examine),
-        ANSWER_WITHIN_MS,
+        EXAMINED_WITHIN_MS,
       ).catch((error: unknown): Checkup => {
+        const found = `${messageOf(error)}${error instanceof LateError ? `.${busyNote()}` : ''}`;
         const remedy = 'Start it, or mend its address and what is in between.';
-        return { lines: [{ level: silence, what, found: messageOf(error), means, remedy }] };
+        return {
+          lines: [{ level: silence, what, found, means, remedy }],
+        };
       }),
     ),
   );
@@ -170,7 +174,7 @@ export function providerPatient({
       const beganMs = Date.now();
       const response = await fetch(url, {
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
+        signal: AbortSignal.timeout(TOOL_WAITS.answerMs),
       });
       const endedMs = Date.now();
       await response.body?.cancel();
@@ -217,13 +221,13 @@ function judgeClocks(readings: readonly ClockReading[]): Line[] {
   return readings.map(({ server, aheadMs, withinMs }): Line => {
     const offMs = Math.max(0, Math.abs(aheadMs) - withinMs);
     const { warn, bad, means } = CLOCK_BOUNDS[server] ?? STORE_CLOCK;
-    const direction = aheadMs < 0 ? 'behind' : 'ahead';
+    const direction = aheadMs < 0 ? 'behind' : 'ahead of';
     const what = `clock of ${server}`;
     if (offMs > warn)
       return {
         level: offMs > bad ? 'bad' : 'warn',
         what,
-        found: `${seconds(offMs)} s ${direction} of this host's`,
+        found: `${seconds(offMs)} s ${direction} this host's`,
         means,
         remedy: 'Let each machine follow the same time server. Where all are off alike, it is this host.',
       };
@@ -263,7 +267,8 @@ export function processPatient(name: keyof typeof LEAST_FILES, limitsFile = '/pr
     means: 'Its limits are not known.',
     async examine() {
       const limits = await readFile(limitsFile, 'utf8').catch(() => '');
-      return { lines: [judgeFiles(name, limits), judgeHeap()] };
+      const load: Line = { level: 'ok', what: 'this machine', found: readLoad().text };
+      return { lines: [judgeFiles(name, limits), judgeHeap(), load] };
     },
   };
 }

@@ -3,6 +3,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
 import type { OpsConfig } from '../config.ts';
+import { TOOL_WAITS } from '../limits.ts';
 import { messageOf } from '../log.ts';
 import { createMysqlPool, type Pool } from '../mysql/connection.ts';
 import { openProvider } from '../providers/open.ts';
@@ -28,8 +29,6 @@ export interface Shell extends Pick<OpsContext, 'terminal' | 'user'> {
   run(work: (parts: Parts) => Promise<boolean>): Promise<void>;
 }
 
-/** An operator waits for the answer; a server that is away should be named soon. */
-const CONNECT_TIMEOUT_MS = 4_000;
 /** A client's own warnings say less than the error that the command ends with. */
 const quiet = pino({ level: 'silent' });
 
@@ -39,7 +38,7 @@ export function createParts(config: OpsConfig) {
   const closers: (() => Promise<void> | void)[] = [];
 
   const pool = once((): Pool => {
-    const opened = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
+    const opened = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS, TOOL_WAITS.mysql);
     closers.push(() => opened.end());
     return opened;
   });
@@ -48,13 +47,14 @@ export function createParts(config: OpsConfig) {
     const redis = await connectRedis(config.REDIS_URL, quiet, {
       keyPrefix: config.REDIS_KEY_PREFIX,
       mayBeReplica: true,
+      waits: TOOL_WAITS.redis,
     }).catch(failForOperator);
     closers.push(() => redis.disconnect());
     return redis;
   });
 
   const stores = once(async (): Promise<Stores> => {
-    const opened = await openStores(config, quiet).catch(failForOperator);
+    const opened = await openStores(config, quiet, TOOL_WAITS).catch(failForOperator);
     closers.push(() => opened.close());
     await opened.deployment.check().catch(failForOperator);
     return opened;
@@ -91,7 +91,7 @@ export function createParts(config: OpsConfig) {
     /** @throws OpsError when Temporal is not reachable */
     temporal: once(async (): Promise<Client> => {
       const { connectionOptions, namespace } = config.temporal;
-      const options = { ...connectionOptions, connectTimeout: CONNECT_TIMEOUT_MS };
+      const options = { ...connectionOptions, connectTimeout: TOOL_WAITS.answerMs };
       const connection = await Connection.connect(options).catch((error: unknown) => {
         throw new OpsError(`Temporal is not reachable: ${messageOf(error)}`, { cause: error });
       });

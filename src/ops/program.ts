@@ -4,8 +4,8 @@ import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
-import { messageOf, redactCredentials } from '../log.ts';
-import { isUnavailable } from '../mysql/connection.ts';
+import { redactCredentials } from '../log.ts';
+import { describeFailure, runTool } from '../tool.ts';
 import { addDoctorCommand } from './doctor-command.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addParkedCommands } from './parked-commands.ts';
@@ -68,7 +68,7 @@ export async function runOps(args: readonly string[], context: OpsContext): Prom
 /** Runs the command of this process, on its terminal and as its user, and ends the process. */
 export async function runOpsProcess(loadConfig: OpsContext['loadConfig']): Promise<void> {
   const context = { terminal: openTerminal(), user: userInfo().username, loadConfig };
-  process.exitCode = await runOps(process.argv.slice(2), context);
+  await runTool(() => runOps(process.argv.slice(2), context));
   // All is printed: what is still being connected to, and does not answer, must not keep the process.
   setTimeout(() => process.exit(), EXIT_WITHIN_MS).unref();
 }
@@ -102,6 +102,5 @@ function createProgram(shell: Shell): Command {
 function describe(error: unknown): string {
   if (error instanceof OpsError || error instanceof UsageError || error instanceof ConfigError)
     return error.message;
-  if (isUnavailable(error)) return messageOf(error);
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return describeFailure(error);
 }

@@ -3,15 +3,29 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { SYSTEM_CLOCK } from '../clock.ts';
+import { TOOL_WAITS } from '../limits.ts';
 import { createStatusBoard, inTime, onceAtATime, statusReaders } from '../status/board.ts';
-import { findWrong, type Finding } from '../status/findings.ts';
+import { findSlow, findWrong, type Finding } from '../status/findings.ts';
 import { stateOf, sumOf, type PartialStatus, type Waiting } from '../status/status.ts';
 import { redisStores } from '../stores/bound.ts';
+import { readLoad } from '../tool.ts';
 import type { Parts, Shell } from './parts.ts';
-import { asRead, formatAge, formatFields, formatTable, formatTime, hang, type Terminal } from './terminal.ts';
+import {
+  asRead,
+  formatAge,
+  formatFields,
+  formatTable,
+  formatTime,
+  hang,
+  withProgress,
+  type Terminal,
+} from './terminal.ts';
 
-/** What does not answer within it is away, in ms: the screen is there within two seconds. */
-const ANSWER_WITHIN_MS = 1_700;
+/** What does not answer within it is away: the screen is there by then. */
+const ANSWER_WITHIN_MS = TOOL_WAITS.answerMs;
+/** What the look before has read is not shown once this one has waited for as long. */
+const FRESH_MS = ANSWER_WITHIN_MS + 1_000;
 
 /** Between two looks of `--watch`: a look costs the stores some queries. In ms. */
 const LOOK_EVERY_MS = 2_000;
@@ -32,7 +46,7 @@ export function addStatusCommand(program: Command, { terminal, run }: Shell): vo
         const { json, watch } = statusOptions.parse(options);
         const look = createLook(parts);
         if (!watch) {
-          const { status, isTemporalUp, wrong } = await look();
+          const { status, isTemporalUp, wrong } = await withProgress(terminal, 'asking', look);
           terminal.out(
             json
               ? JSON.stringify({ wrong, isTemporalUp, ...status }, undefined, 2)
@@ -77,7 +91,12 @@ interface Look {
 
 /** What one look still waits for, the next one waits for too: nothing is asked twice at a time. */
 function createLook(parts: Parts): () => Promise<Look> {
-  const board = createStatusBoard(statusReaders(() => parts.redisAsItIs().then(redisStores), parts.mysql()));
+  const readers = statusReaders(
+    () => parts.redisAsItIs().then(redisStores),
+    parts.mysql(),
+    ANSWER_WITHIN_MS / 2,
+  );
+  const board = createStatusBoard(readers, SYSTEM_CLOCK, FRESH_MS);
   const lookAtStores = onceAtATime(() => board.look());
   const askTemporal = onceAtATime(async () => {
     const { connection } = await parts.temporal();
@@ -94,7 +113,15 @@ function createLook(parts: Parts): () => Promise<Look> {
   return async () => {
     const [isTemporalUp] = await Promise.all([isInTime(askTemporal()), isInTime(lookAtStores())]);
     const status = board.all();
-    return { status, isTemporalUp, wrong: findWrong(status, isTemporalUp) };
+    const tookMs = {
+      Redis: status.slots === undefined ? undefined : board.tookMs('slots'),
+      MySQL: status.backlog === undefined ? undefined : board.tookMs('backlog'),
+    };
+    return {
+      status,
+      isTemporalUp,
+      wrong: [...findSlow(tookMs, readLoad()), ...findWrong(status, isTemporalUp)],
+    };
   };
 }
 

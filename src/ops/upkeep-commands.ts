@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { createTokenSigner, scopesOf } from '../api/http/auth.ts';
 import { isRole, isScope } from '../api/http/auth.ts';
 import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../api/http/scopes.ts';
-import { auditServers } from '../audit/command.ts';
+import { auditServers, describeAuditFailure } from '../audit/command.ts';
 import { RULE_NAMES, type SaleAudit } from '../audit/run-audit.ts';
 import type { OpsConfig } from '../config.ts';
 import { createOrderEngine } from '../engine/order-engine.ts';
@@ -65,7 +65,7 @@ export function addUpkeepCommands(program: Command, { terminal, user, run }: She
         const audits = await withProgress(terminal, 'reading every store', () =>
           auditServers(parts.config, accepted),
         ).catch((error: unknown) => {
-          throw new OpsError(messageOf(error), { cause: error });
+          throw new OpsError(describeAuditFailure(error), { cause: error });
         });
         terminal.out(json ? JSON.stringify(audits, undefined, 2) : printAudits(audits, terminal.columns));
         return audits.every(({ findings }) => findings.length === 0);

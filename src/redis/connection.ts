@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Cluster, Redis, type ChainableCommander } from 'ioredis';
 import type { Logger } from 'pino';
+import { z } from 'zod';
 import { storeFailed } from '../metrics.ts';
 
 // The addresses of Redis as they are configured, and what of them may be shown: never the password.
@@ -77,13 +78,19 @@ export function answerInTime<T>(answer: Promise<T>): Promise<T> {
 
 export type RedisClient = Redis | Cluster;
 
-/** A command unanswered for so long counts as failed: a shopper had better repeat than wait on. */
-const COMMAND_TIMEOUT_MS = 2_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+/** How long a process waits for Redis. */
+interface Waits {
+  connectMs: number;
+  /** A command unanswered for so long counts as failed. */
+  commandMs: number;
+  /** With commands unanswered for so long the connection is made anew. */
+  silentMs: number;
+}
+
+/** A shopper had better repeat than wait on. No blocking read waits for as long as `silentMs`. */
+const WAITS: Waits = { connectMs: 5_000, commandMs: 2_000, silentMs: 5_000 };
 /** Connecting to a cluster is given up after so long, which is two nodes that vanished. */
 const CONNECTED_WITHIN_MS = 10_000;
-/** With commands unanswered for so long the connection is made anew; longer than any blocking read waits. */
-const SOCKET_TIMEOUT_MS = 5_000;
 /** Reconnects back off to one second, so a restarted Redis is found quickly and not hammered. */
 const MAX_RECONNECT_DELAY_MS = 1_000;
 
@@ -97,13 +104,10 @@ const shared = {
 const ROLE_EVERY_MS = 1_000;
 
 const connection = {
-  connectTimeout: CONNECT_TIMEOUT_MS,
   maxRetriesPerRequest: 1,
   // After a failover the old server may live on as a replica. It refuses the write, and the address leads to
   // the new one by then, or soon.
   reconnectOnError: (error: Error) => /\bREADONLY\b/.test(error.message),
-  // A server that vanished without closing leaves a socket that TCP gives up only after a quarter of an hour.
-  socketTimeout: SOCKET_TIMEOUT_MS,
 };
 
 function reconnectDelayMs(attempt: number): number {
@@ -113,8 +117,10 @@ function reconnectDelayMs(attempt: number): number {
 interface RedisOptions {
   /** Stands before every key, with a colon; undefined: nothing does. Deployments share a Redis by it. */
   keyPrefix?: string | undefined;
-  /** Null for a connection that blocks on reads. */
-  commandTimeoutMs?: number | null;
+  /** A shopper's unless given. */
+  waits?: Waits;
+  /** Its commands wait for what comes, so they have no bound of their own. */
+  isBlocking?: boolean;
   /** To look at the server as it is: a replica is neither refused nor left. */
   mayBeReplica?: boolean;
 }
@@ -127,12 +133,15 @@ interface RedisOptions {
 export async function connectRedis(
   urls: readonly string[],
   log: Logger,
-  { keyPrefix, commandTimeoutMs = COMMAND_TIMEOUT_MS, mayBeReplica = false }: RedisOptions = {},
+  { keyPrefix, waits = WAITS, isBlocking = false, mayBeReplica = false }: RedisOptions = {},
 ): Promise<RedisClient> {
   const common = { ...shared, ...(keyPrefix !== undefined && { keyPrefix: `${keyPrefix}:` }) };
   const timeouts = {
     ...connection,
-    ...(commandTimeoutMs === null ? {} : { commandTimeout: commandTimeoutMs }),
+    connectTimeout: waits.connectMs,
+    // A server that vanished without closing leaves a socket that TCP gives up only after 15 minutes.
+    socketTimeout: waits.silentMs,
+    ...(isBlocking ? {} : { commandTimeout: waits.commandMs }),
   };
   const addresses = urls.map(parseAddress);
   const [first] = addresses;
@@ -171,7 +180,7 @@ export async function connectRedis(
     throw new Error(`Redis at ${endpoints} is a replica, which takes no writes`);
   }
   // A replica refuses reads that block, and a node of a cluster refers callers to another.
-  if (redis instanceof Redis && !mayBeReplica && commandTimeoutMs !== null) leaveReplica(redis, log);
+  if (redis instanceof Redis && !mayBeReplica && !isBlocking) leaveReplica(redis, log);
   return redis;
 }
 
@@ -261,6 +270,19 @@ export async function assertNoEviction(redis: RedisClient): Promise<void> {
       `Redis has maxmemory-policy ${policy ?? 'unknown'}; Holdfast needs noeviction, or accepted orders could vanish`,
     );
   }
+}
+
+const redisError = z.object({ name: z.string(), message: z.string() });
+
+/** Redis cannot be reached, or did not answer in time. */
+export function isRedisAway(error: unknown): boolean {
+  const { name, message } = redisError.safeParse(error).data ?? { name: '', message: '' };
+  return (
+    name === 'MaxRetriesPerRequestError' ||
+    /^(?:Command timed out|Socket timeout\b|Connection is closed|Stream isn't writeable|Redis is not reachable)/.test(
+      message,
+    )
+  );
 }
 
 /** Redis is at maxmemory and refused a command that needs more memory, before any of it was done. */

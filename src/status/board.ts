@@ -39,15 +39,19 @@ export type StatusReaders = { [P in StatusPart]: () => Promise<Status[P]> };
 type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard' | 'apiNotes'>;
 type InMysql = Pick<Stores, 'mysqlStatus' | 'eventRows' | 'eventConsumers' | 'endpoints'>;
 
-/** @param redis fails where Redis is not reached */
+/**
+ * @param redis fails where Redis is not reached
+ * @param listWithinMs a tool waits longer for a store's list of the workers
+ */
 export function statusReaders(
   redis: () => Promise<InRedis>,
   { mysqlStatus, eventRows, eventConsumers, endpoints }: InMysql,
+  listWithinMs = LIST_WITHIN_MS,
 ): StatusReaders {
   const listInRedis = onceAtATime(async () => (await redis()).redisStatus.listWorkers());
   const listInMysql = onceAtATime(() => mysqlStatus.listWorkers());
   return {
-    workers: () => readWorkers(listInRedis(), listInMysql()),
+    workers: () => readWorkers(listWithinMs, listInRedis(), listInMysql()),
     outboxes: async () => (await redis()).redisStatus.readOutboxes(),
     slots: async () => (await redis()).redisStatus.countSlots(),
     backlog: () => mysqlStatus.readBacklog(),
@@ -64,17 +68,25 @@ export function statusReaders(
 }
 
 /** By either store. @throws when both are away: then nothing is known, and no worker counts as dead */
-async function readWorkers(...lists: Promise<Status['workers']>[]): Promise<Status['workers']> {
-  const answers = await Promise.allSettled(lists.map((list) => inTime(list, LIST_WITHIN_MS)));
+async function readWorkers(
+  withinMs: number,
+  ...lists: Promise<Status['workers']>[]
+): Promise<Status['workers']> {
+  const answers = await Promise.allSettled(lists.map((list) => inTime(list, withinMs)));
   const seen = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
   if (seen.length === 0) throw new AggregateError(answers, 'neither store says which workers live');
   return withoutReplaced(newestOf(seen.flat()));
 }
 
-/** @throws also when there is no answer in time */
+/** There was no answer in time. */
+export class LateError extends Error {
+  override name = 'LateError';
+}
+
+/** @throws LateError when there is no answer in time */
 export function inTime<T>(answer: Promise<T>, withinMs: number): Promise<T> {
   const late = new Promise<never>((_, reject) => {
-    setTimeout(() => reject(new Error(`no answer within ${withinMs} ms`)), withinMs).unref();
+    setTimeout(() => reject(new LateError(`no answer within ${withinMs / 1_000} s`)), withinMs).unref();
   });
   return Promise.race([answer, late]);
 }
@@ -87,11 +99,13 @@ export function onceAtATime<T>(ask: () => Promise<T>): () => Promise<T> {
 
 export type StatusBoard = ReturnType<typeof createStatusBoard>;
 
-export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK) {
+/** @param freshMs a value is shown for so long */
+export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK, freshMs = FRESH_MS) {
   const known: Partial<Status> = {};
   /** By the clock. */
   const readAtMs = new Map<StatusPart, number>();
   const begunAtMs = clock.nowMs();
+  const tookMs = new Map<StatusPart, number>();
 
   /** The store's own client logs why one fails, and the age of the part shows it. */
   async function read(part: StatusPart): Promise<void> {
@@ -99,6 +113,7 @@ export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK) 
     try {
       Object.assign(known, { [part]: await readers[part]() });
       readAtMs.set(part, beganAtMs);
+      tookMs.set(part, clock.nowMs() - beganAtMs);
     } catch {
       // It is read again, and is not shown meanwhile.
     }
@@ -115,16 +130,19 @@ export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK) 
 
   /** Undefined: it could not be read for a while. */
   function current<P extends StatusPart>(part: P): Status[P] | undefined {
-    return ageMs(part) <= FRESH_MS ? known[part] : undefined;
+    return ageMs(part) <= freshMs ? known[part] : undefined;
   }
 
   return {
     ageMs,
     current,
 
+    /** How long the last read of it took; undefined: it was never read. */
+    tookMs: (part: StatusPart): number | undefined => tookMs.get(part),
+
     /** Undefined while the first read of it may be under way. */
     isKnown: (part: StatusPart): boolean | undefined =>
-      readAtMs.has(part) || ageMs(part) > FRESH_MS ? current(part) !== undefined : undefined,
+      readAtMs.has(part) || ageMs(part) > freshMs ? current(part) !== undefined : undefined,
 
     all: (): PartialStatus => ({
       workers: current('workers'),

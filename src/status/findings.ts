@@ -33,6 +33,38 @@ export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefin
   ];
 }
 
+/** A purchase gives up after two seconds, and a connection is made first. */
+const SLOW_MS = 3_000;
+
+/**
+ * What a tool must add to what it found, where answers came late or not at all: it may be the machine that it
+ * runs on.
+ * @param tookMs of a read of each store; undefined: there was no answer
+ * @param load of this machine
+ */
+export function findSlow(
+  tookMs: Readonly<Record<string, number | undefined>>,
+  load: { text: string; isBusy: boolean },
+): Finding[] {
+  const reads = Object.entries(tookMs);
+  const slow = reads.flatMap(([store, ms]): Finding[] =>
+    ms === undefined || ms < SLOW_MS
+      ? []
+      : [
+          {
+            what: `${store} answered after ${seconds(ms)}: it, or this machine, is busy. A purchase gives up after 2 s.`,
+            remedy: `Look at the processors and the disk of ${store}. This machine has ${load.text}.`,
+          },
+        ],
+  );
+  if (!load.isBusy || (slow.length === 0 && reads.every(([, ms]) => ms !== undefined))) return slow;
+  const busy = {
+    what: `This machine is busy: ${load.text}. What does not answer here in time may answer others.`,
+    remedy: 'Ask again when it is less busy, or from another machine.',
+  };
+  return [busy, ...slow];
+}
+
 function findAway({ slots, backlog }: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
   const away: Finding[] = [];
   if (slots === undefined)
@@ -54,8 +86,7 @@ function findAway({ slots, backlog }: PartialStatus, isTemporalUp: boolean | und
 }
 
 function findWorkers({ workers }: PartialStatus): Finding[] {
-  if (!workers)
-    return [{ what: 'It is not known which workers live.', remedy: 'Mend Redis or MySQL: either tells it.' }];
+  if (!workers) return [{ what: 'It is not known which workers live.', remedy: 'Redis or MySQL tells it.' }];
   const found: Finding[] = [];
   if (workers.every((worker) => stateOf(worker) === 'silent'))
     found.push({

@@ -1,7 +1,7 @@
 /** Opens `Stores`: all that a process does with Redis and MySQL, over one client and one pool. */
 
 import type { Logger } from 'pino';
-import { DEFAULT_DEPLOYMENT_NAME } from '../limits.ts';
+import { DEFAULT_DEPLOYMENT_NAME, type TOOL_WAITS } from '../limits.ts';
 import { createPaymentAttempts } from '../money/attempts.redis.ts';
 import { createMysqlPool } from '../mysql/connection.ts';
 import { createCaughtUpOrders } from '../orders/caught-up-orders.ts';
@@ -27,19 +27,24 @@ export interface StoreConfig extends TracingConfig {
 
 export type Stores = Awaited<ReturnType<typeof openStores>>;
 
+/** How long a process waits for each store. */
+type StoreWaits = Pick<typeof TOOL_WAITS, 'redis' | 'mysql'>;
+
 /**
+ * @param waits of a tool; a shopper's unless given
  * @throws when Redis is unreachable or might evict keys; while MySQL is away, each of its statements fails
  */
-export async function openStores(config: StoreConfig, log: Logger) {
+export async function openStores(config: StoreConfig, log: Logger, waits?: StoreWaits) {
   const keyPrefix = config.REDIS_KEY_PREFIX;
-  const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix });
+  const redisWaits = waits && { waits: waits.redis };
+  const redis = await connectRedis(config.REDIS_URL, log, { keyPrefix, ...redisWaits });
   try {
     await assertNoEviction(redis);
   } catch (error) {
     redis.disconnect();
     throw error;
   }
-  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS);
+  const pool = createMysqlPool(config.MYSQL_URL, config.MYSQL_CONNECTIONS, waits?.mysql);
   const reservations = createReservations(redis, { storesPerSecond: config.MYSQL_STORES_PER_SECOND });
   const ofRedis = redisStores(redis);
   const mysql = mysqlStores(pool);
@@ -62,7 +67,7 @@ export async function openStores(config: StoreConfig, log: Logger) {
       log,
     }),
     /** Opens a separate connection, for reads that block. */
-    connectBlocking: () => connectRedis(config.REDIS_URL, log, { keyPrefix, commandTimeoutMs: null }),
+    connectBlocking: () => connectRedis(config.REDIS_URL, log, { keyPrefix, isBlocking: true }),
     reservations,
     ...ofRedis,
     paymentAttempts: createPaymentAttempts(redis),

@@ -3,7 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { auditCommand } from '../../src/audit/command.ts';
 import { RULE_NAMES } from '../../src/audit/run-audit.ts';
 import { loadAuditConfig, type AuditConfig } from '../../src/config.ts';
@@ -11,6 +11,7 @@ import { asProduct } from '../../stack/servers/accounts.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from '../support/http-app.ts';
+import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 let checkout: Checkout;
 let config: AuditConfig;
@@ -32,6 +33,9 @@ beforeAll(async () => {
   });
   dir = await mkdtemp(join(tmpdir(), 'holdfast-audit-'));
   vi.spyOn(console, 'table').mockImplementation(() => {});
+  vi.spyOn(console, 'error').mockImplementation((line: string) => {
+    printed += `${line}\n`;
+  });
   vi.spyOn(console, 'log').mockImplementation((line: string) => {
     printed += `${line}\n`;
   });
@@ -48,7 +52,7 @@ afterAll(async () => {
 async function auditWith(accepted: string[]): Promise<number> {
   const file = join(dir, 'accepted.txt');
   await writeFile(file, `${accepted.join('\n')}\n`);
-  return auditCommand(config, ['--accepted', file]);
+  return auditCommand(() => config, ['--accepted', file]);
 }
 
 test('what adds up is clean, and the exit code says so', async () => {
@@ -72,5 +76,44 @@ test('an order that was accepted and that no store knows is named, and the exit 
 });
 
 test('a list with something else than orders of our sales is refused', async () => {
-  await expect(auditWith(['no order'])).rejects.toThrow('the accepted order no order is of no known sale');
+  expect(await auditWith(['no order'])).toBe(2);
+  expect(printed).toBe('The audit was not carried out. The accepted order no order is of no known sale.\n');
+});
+
+test('an environment, an option or a file that is wrong is named, and the exit code is 2', async () => {
+  expect(await auditCommand(() => loadAuditConfig({}), [])).toBe(2);
+  expect(await auditCommand(() => config, ['--acepted'])).toBe(2);
+  expect(await auditCommand(() => config, ['--accepted', join(dir, 'none.txt')])).toBe(2);
+  expect(printed).toMatch(/not carried out\. The environment is not as it must be:\n(?: {2}.+\n)+/);
+  expect(printed).toMatch(/Unknown option '--acepted'/);
+  expect(printed).toMatch(/no such file or directory/);
+  expect(printed).not.toMatch(/\n\s+at /);
+});
+
+/** The configuration with Redis behind a wire. */
+async function openWire(): Promise<{ config: AuditConfig; wire: TcpProxy }> {
+  const url = new URL(config.REDIS_URL[0] ?? '');
+  const wire = await openTcpProxy(url.host);
+  onTestFinished(() => wire.close());
+  url.host = wire.address;
+  return { config: { ...config, REDIS_URL: [url.href] }, wire };
+}
+
+test('a Redis that answers later than a purchase waits is audited all the same', async () => {
+  const slow = await openWire();
+  // A purchase gives up after two seconds.
+  slow.wire.slow(2_200);
+  expect(await auditCommand(() => slow.config, [])).toBe(0);
+  expect(printed).toMatch(/^clean: /);
+});
+
+test.each<[string, (wire: TcpProxy) => void]>([
+  ['refuses connections', (wire) => wire.cut()],
+  ['takes connections and says nothing', (wire) => wire.silence()],
+])('a Redis that %s ends the audit with a sentence and exit code 2', async (_, spoil) => {
+  const away = await openWire();
+  spoil(away.wire);
+  expect(await auditCommand(() => away.config, [])).toBe(2);
+  expect(printed).toMatch(/^The audit was not carried out\. Redis is not reachable at [\d.:]+: .+\.\n$/m);
+  expect(printed).not.toMatch(/\n\s+at /);
 });

@@ -10,7 +10,7 @@ import { Redis } from 'ioredis';
 import { createConnection, createPool, type Connection } from 'mysql2/promise';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import { z } from 'zod';
-import { warnAtStart, type Patient } from '../../src/doctor/doctor.ts';
+import { diagnose, warnAtStart, type Patient } from '../../src/doctor/doctor.ts';
 import type { Line } from '../../src/doctor/line.ts';
 import { examine as examineMysql } from '../../src/doctor/setup.sql.ts';
 import { BOUNDS } from '../../src/mysql/connection.ts';
@@ -307,9 +307,9 @@ test('servers that hang are given up together', async () => {
       'bad MySQL',
       'bad Redis',
       'bad Temporal',
-      'bad deployment',
       'bad endpoints',
       'bad provider',
+      'unknown deployment',
       'unknown tokens',
     ].toSorted(),
   );
@@ -366,6 +366,39 @@ test('a process that may open few files', async () => {
       found: 'a limit of 512, and 1024 are wanted',
     }),
   ]);
+});
+
+test('a clock is not judged by an answer that took longer than it may be off', async () => {
+  const measured = async (aheadMs: number, withinMs: number): Promise<string> => {
+    const clocks = [{ server: 'Redis', aheadMs, withinMs }];
+    const { lines } = await diagnose([
+      { what: 'it', means: '', examine: async () => ({ lines: [], clocks }) },
+    ]);
+    return lines.map(({ level, found }) => `${level}: ${found}`).join();
+  };
+  expect(await measured(40, 2)).toBe("ok: agrees with this host's to within 0.0 s");
+  expect(await measured(900, 600)).toBe("ok: agrees with this host's to within 1.5 s");
+  expect(await measured(300, 1_900)).toBe('unknown: could not be measured: the answer took 3.8 s');
+  // However slow the answer was, by so much it is off.
+  expect(await measured(-9_000, 1_900)).toBe("bad: 7.1 s behind this host's");
+});
+
+test('a Redis that answers after two seconds is looked at, and its clock is not judged', async () => {
+  const url = new URL(stage.servers.redisUrl);
+  const wire = await openTcpProxy(url.host);
+  closers.push(() => wire.close());
+  wire.slow(2_200);
+  url.host = wire.address;
+  const { lines, wrong, exitCode } = await consult({ REDIS_URL: url.href });
+  expect(lines).toContainEqual(expect.objectContaining({ level: 'ok', what: 'Redis persistence' }));
+  expect(wrong).toEqual([
+    expect.objectContaining({
+      level: 'unknown',
+      what: 'clock of Redis',
+      found: expect.stringMatching(/^could not be measured: the answer took [\d.]+ s$/),
+    }),
+  ]);
+  expect(exitCode).toBe(0);
 });
 
 test('a process that starts logs what is not ok, and is silent once it stops', async () => {

@@ -3,6 +3,7 @@
 import { Writable } from 'node:stream';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { openScreen } from '../../src/ops/terminal.ts';
+import { asProduct } from '../../stack/servers/accounts.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
@@ -55,6 +56,35 @@ test.each([
   expect(out).toMatch(/alive +\d+ s/);
   expect(exitCode).toBe(1);
 });
+
+test('stores that answer slowly are shown, and their slowness is named', async () => {
+  await stores.redisStatus.beat(worker);
+  await stores.mysqlStatus.beat(worker);
+  const { exitCode, out } = await openOps(stores, await behindWires(600))('status');
+  expect(out).not.toMatch(/(?:Redis|MySQL|Temporal) does not answer|not known/);
+  expect(out).toMatch(/alive +\d+ s/);
+  expect(out).toMatch(/engine slots taken +0\n/);
+  expect(out).toMatch(/refunds due +0\n/);
+  // By the time that it takes to connect as well.
+  expect(out).toMatch(/MySQL answered after \d+ s: it, or this machine, is busy\./);
+  expect(exitCode).toBe(1);
+});
+
+/** Both stores, each part of an answer so much later. */
+async function behindWires(lateMs: number): Promise<Record<string, string>> {
+  const behind = async (given: string): Promise<string> => {
+    const url = new URL(given);
+    const wire = await openTcpProxy(url.host);
+    onTestFinished(() => wire.close());
+    wire.slow(lateMs);
+    url.host = wire.address;
+    return url.href;
+  };
+  return {
+    REDIS_URL: await behind(asProduct(stores.config.REDIS_URL[0] ?? '')),
+    MYSQL_URL: await behind(asProduct(stores.config.MYSQL_URL)),
+  };
+}
 
 test('a program gets it as JSON', async () => {
   await stores.redisStatus.beat(worker);

@@ -50,7 +50,7 @@ async function connect(url: string, options = {}): Promise<Redis> {
 test('clients that write, that read alone and that block all go on at the new server', async () => {
   const { url, idOf, newId, failOver } = await openPair();
   const [writer, reader] = [await connect(url), await connect(url)];
-  const blocking = await connect(url, { commandTimeoutMs: null });
+  const blocking = await connect(url, { isBlocking: true });
   await writer.set('sold', 1);
   // It waits at the old server, which sends it away.
   const waiting = blocking.blpop('queue', 0).catch(() => null);

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import type { Endpoint } from '../../src/push/endpoints.sql.ts';
-import { findWrong } from '../../src/status/findings.ts';
+import { findSlow, findWrong } from '../../src/status/findings.ts';
 import type { PartialStatus } from '../../src/status/status.ts';
 import { partly } from '../support/partly.ts';
 
@@ -114,4 +114,34 @@ test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
   const wrong = findWrong({ ...WELL, ...part }, isTemporalUp);
   expect(wrong.map(({ what }) => what)).toEqual(expected.map((pattern) => expect.stringMatching(pattern)));
   for (const { remedy } of wrong) expect(remedy).toMatch(/\.$/);
+});
+
+test.each<[string, Parameters<typeof findSlow>, RegExp[]]>([
+  [
+    'answers in time',
+    [
+      { Redis: 40, MySQL: 900 },
+      { text: 'a load of 18.0 on 2 processors', isBusy: true },
+    ],
+    [],
+  ],
+  [
+    'one slow answer on an idle machine',
+    [
+      { Redis: 4_200, MySQL: 900 },
+      { text: 'a load of 0.1 on 2 processors', isBusy: false },
+    ],
+    [/^Redis answered after 4 s: it, or this machine, is busy/],
+  ],
+  [
+    'no answer on a busy machine',
+    [
+      { Redis: 40, MySQL: undefined },
+      { text: 'a load of 18.0 on 2 processors', isBusy: true },
+    ],
+    [/^This machine is busy: a load of 18.0 on 2 processors\. What does not answer here in time/],
+  ],
+])('of %s the machine is told where it may be the cause', (_, [tookMs, load], expected) => {
+  const found = findSlow(tookMs, load);
+  expect(found.map(({ what }) => what)).toEqual(expected.map((pattern) => expect.stringMatching(pattern)));
 });

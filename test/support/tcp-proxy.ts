@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
 
 export interface TcpProxy {
   address: string;
@@ -12,6 +13,8 @@ export interface TcpProxy {
   freeze(): void;
   /** As `freeze`, and new connections get no answer either. */
   silence(): void;
+  /** On new connections each part of an answer comes so much later. */
+  slow(ms: number): void;
   /** New connections work again. */
   mend(): void;
   /** Connections break, and new ones reach another server. */
@@ -26,6 +29,7 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   let isCut = false;
   let isSilent = false;
+  let lateMs = 0;
   const server = createServer((near) => {
     if (isCut) {
       near.destroy();
@@ -47,8 +51,14 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
         sockets.delete(socket);
         other.destroy();
       });
-      socket.pipe(other);
     }
+    near.pipe(far);
+    const late = lateMs;
+    const answers = new Transform({
+      transform: (chunk, _, done) => void setTimeout(() => done(null, chunk), late),
+    });
+    if (late === 0) far.pipe(near);
+    else far.pipe(answers).pipe(near);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -73,6 +83,9 @@ export async function openTcpProxy(target: string): Promise<TcpProxy> {
       destroyAll();
     },
     freeze,
+    slow(ms) {
+      lateMs = ms;
+    },
     silence() {
       isSilent = true;
       freeze();
