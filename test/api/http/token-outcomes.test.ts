@@ -22,6 +22,7 @@ import { silent } from '../../support/stores.ts';
 import { samplesOf } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 import { openTestLog } from '../test-log.ts';
+import { harmlessNotice, sendNotice } from '../webhooks/signed-notice.ts';
 
 let api: TestApi;
 let known: IssuerKey;
@@ -52,9 +53,10 @@ async function openShop() {
   const metrics = createMetrics();
   const notes = createApiNotes({ ...api.stores, metrics, log });
   const rules = { ...USUAL_RULES, issuers: [ISSUER, 'holdfast'] as const, secret: JWT_SECRET, keys };
-  const app = await api.withParts({ tokens: rules, notes });
+  const app = await api.withParts({ tokens: rules, notes, metrics });
 
   return {
+    url: app.url,
     issuer,
     log: lines,
     metrics,
@@ -184,6 +186,46 @@ test('an API whose own clock is ten minutes ahead refuses tokens of five minutes
       /12 tokens were refused within five minutes, as they had expired before the API saw them first/,
     );
   }
+});
+
+test('an API whose own clock is ten minutes ahead lets tokens of an hour in, and is named', async () => {
+  const shop = await openShop();
+  const tokens = await Promise.all(
+    Array.from({ length: SHOPPERS }, (_, i) => known.sign({ sub: `shopper-${i}` })),
+  );
+  setOwnClock(600);
+  expect(await shop.ask(async (sub) => tokens[Number(sub.slice(8))] ?? '')).toBe(LET_IN);
+  const { status } = await shop.report();
+  expect(status).toContain(`The clock of the API on ${hostname()} is 600 s ahead of that of Redis.`);
+  expect(status).not.toMatch(/tokens were refused/);
+});
+
+test.each([600, -600])(
+  'an API whose own clock is %i s off refuses every payment notice',
+  async (offSeconds) => {
+    const shop = await openShop();
+    const sentAt = new Date();
+    setOwnClock(offSeconds);
+    expect(refusalOf(await sendNotice(shop.url, harmlessNotice(), { sentAt }))).toBe('401 invalid_signature');
+    expect(await samplesOf(shop.metrics, 'holdfast_notices_total{outcome="forged"}')).toEqual([
+      'holdfast_notices_total{outcome="forged"} 1',
+    ]);
+    expect((await shop.report()).status).toContain(`The clock of the API on ${hostname()} is 600 s`);
+  },
+);
+
+test('an issuer whose clock is far behind signs tokens that have expired at once', async () => {
+  const shop = await openShop();
+  const ask = () => shop.ask((sub) => known.sign({ sub, iat: now() - 400, exp: now() - 100 }));
+  expect(await ask()).toBe('401 unauthorized');
+  expect(await shop.countOf('expired_unseen')).toEqual([
+    `holdfast_tokens_total{outcome="expired_unseen"} ${SHOPPERS}`,
+  ]);
+  const { status } = await shop.report();
+  expect(status).toMatch(
+    /had expired before the API saw them first; the latest one's `exp` was 10[01] s behind that clock/,
+  );
+  expect(status).not.toMatch(/The clock of the API/);
 });
 
 test('a token that was taken and has expired since is everyday', async () => {
