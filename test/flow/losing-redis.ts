@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { locateServers } from '../../stack/install/server-packages.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { livesIn, redisArgs, redisPackage, withRedis } from '../../stack/servers/redis.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -9,6 +9,7 @@ import { signToken } from '../../src/api/http/auth.ts';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { DRIFT_KEY } from '../../src/redis/keys.ts';
 import { startWorker } from '../../stack/app.ts';
+import { openTcpProxy, type TcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { harmlessNotice, sendNotice } from '../api/webhooks/signed-notice.ts';
 import { agePayment, ageRebuild } from '../support/ageing.ts';
 import { closeLater } from '../support/close-later.ts';
@@ -16,7 +17,6 @@ import { buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { repeat } from '../support/repeat.ts';
 import { JWT_SECRET, openShopper, send } from '../support/shopper.ts';
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 import { ALERT_TIMEOUT_MS, openWatchedShop, type WatchedShop } from '../support/watched-shop.ts';
 

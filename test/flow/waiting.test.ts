@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { runAudit } from '../../src/audit/run-audit.ts';
 import { appEnv, startApi, startWorker } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { openProvider } from '../crash/crash-world.ts';
 import { buildSale } from '../support/factories.ts';
 import { openPrivateStage } from '../support/private-stage.ts';
@@ -23,7 +24,6 @@ import {
   type Shopper,
 } from '../support/shopper.ts';
 import { expectStockEquation } from '../support/stock.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { openTestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { openEngine } from '../support/workflows/engines.ts';

@@ -14,10 +14,10 @@ import {
   type Pool,
   isUnavailable,
 } from '../../src/mysql/connection.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { buildSale } from '../support/factories.ts';
 import { selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;

@@ -4,10 +4,10 @@ import { Writable } from 'node:stream';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { openScreen } from '../../src/ops/terminal.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 
 let stores: TestStores;
 beforeEach(async () => {

@@ -5,6 +5,7 @@ import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { openStores, type Stores } from '../../src/stores/open.ts';
 import { runEnder } from '../../src/workers/ender.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { noProvider } from '../activities/stage.ts';
 import { readFeed } from '../support/events.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
@@ -12,7 +13,6 @@ import { ownRedisUrl } from '../support/own-redis.ts';
 import { pay } from '../support/payment-notices.ts';
 import { everything, selectOne } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'v
 import { createEngineBudget } from '../../src/redis/budget.ts';
 import { connectRedis, type RedisClient } from '../../src/redis/connection.ts';
 import { ENGINE_KEY } from '../../src/redis/keys.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { ownRedisUrl } from '../support/own-redis.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 let stores: TestStores;

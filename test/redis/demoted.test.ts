@@ -8,9 +8,9 @@ import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { connectRedis, type RedisClient } from '../../src/redis/connection.ts';
 import { withRedis } from '../../stack/servers/redis.ts';
+import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
 import { silent } from '../support/stores.ts';
-import { openTcpProxy } from '../support/tcp-proxy.ts';
 import { waitFor } from '../support/wait.ts';
 
 async function openPair() {

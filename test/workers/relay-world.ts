@@ -12,11 +12,11 @@ import { saleKeys } from '../../src/redis/keys.ts';
 import { createOutbox, type Outbox } from '../../src/redis/outbox.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
+import { openTcpProxy, type TcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { closeLater } from '../support/close-later.ts';
 import { buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { openRelayEngine, type TestEngine } from '../support/workflows/engines.ts';
 import { describeIfStarted } from '../support/workflows/start.ts';
 

@@ -4,11 +4,11 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { signToken } from '../../../src/api/http/auth.ts';
 import { readDoubtLeftMs } from '../../../src/orders/rows.sql.ts';
 import { openStores } from '../../../src/stores/open.ts';
+import { openTcpProxy } from '../../../stack/servers/tcp-proxy.ts';
 import { buildSale } from '../../support/factories.ts';
 import { openHttpApp } from '../../support/http-app.ts';
 import { JWT_SECRET, orderOf, problemOf, refusalOf, send, type Shopper } from '../../support/shopper.ts';
 import { silent, type TestStores } from '../../support/stores.ts';
-import { openTcpProxy } from '../../support/tcp-proxy.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 

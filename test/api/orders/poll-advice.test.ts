@@ -6,11 +6,11 @@ import { createStoring } from '../../../src/orders/storing.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { createStatusBoard, statusReaders } from '../../../src/status/board.ts';
 import { openStores } from '../../../src/stores/open.ts';
+import { openTcpProxy } from '../../../stack/servers/tcp-proxy.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, type Shopper } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
-import { openTcpProxy } from '../../support/tcp-proxy.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 

@@ -14,6 +14,7 @@ import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import { listWaiting } from '../../../src/redis/outbox.ts';
 import { openStores, type Stores } from '../../../src/stores/open.ts';
+import { openTcpProxy, type TcpProxy } from '../../../stack/servers/tcp-proxy.ts';
 import { createTestClock, type TestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
@@ -29,7 +30,6 @@ import {
   type Reply,
 } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
-import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
 import { waitFor } from '../../support/wait.ts';
 import { scrape, scrapeCounter } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';

@@ -11,12 +11,12 @@ import { connectRedis, type RedisClient, transact } from '../../../src/redis/con
 import { orderKeys } from '../../../src/redis/keys.ts';
 import { appEnv, startApi } from '../../../stack/app.ts';
 import { findFreePort } from '../../../stack/processes/ports.ts';
+import { openTcpProxy, type TcpProxy } from '../../../stack/servers/tcp-proxy.ts';
 import { openEvents } from '../../support/event-stream.ts';
 import { buildSale } from '../../support/factories.ts';
 import { ownRedisUrl } from '../../support/own-redis.ts';
 import { acceptedOf, JWT_SECRET, openShopper, orderOf, type Shopper } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
-import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
 import { openTestProcesses } from '../../support/test-processes.ts';
 import { waitFor } from '../../support/wait.ts';
 import { scrape } from '../metrics.ts';

@@ -1,4 +1,4 @@
-/** A wire to a server that a test can cut and mend. */
+/** A wire to a server that a test or a trial can cut, mend and lead elsewhere. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
