@@ -238,10 +238,10 @@ function secondsBetween(since: Date | null, now: Date): number {
   return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
-/** By which a store is known to answer: each is read first of those of its store. */
+/** By which a store is known to answer and to take writes: each is read first of those of its store. */
 const STORE_PARTS = [
-  ['redis', 'slots'],
-  ['mysql', 'backlog'],
+  ['redis', 'redisTakesWrites'],
+  ['mysql', 'mysqlTakesWrites'],
 ] as const;
 
 const BOARD_GAUGES: readonly BoardGauge[] = [
@@ -368,12 +368,14 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
   })),
   {
     name: 'holdfast_store_up',
-    help: '1 where a store has answered within the last seconds.',
+    help: '1 where a store has answered within the last seconds, and takes writes.',
     labelNames: ['store'],
     read: (board) =>
       STORE_PARTS.flatMap(([store, part]) => {
-        const isUp = board.isKnown(part);
-        return isUp === undefined ? [] : [{ labels: { store }, value: Number(isUp) }];
+        const isKnown = board.isKnown(part);
+        return isKnown === undefined
+          ? []
+          : [{ labels: { store }, value: Number(isKnown && board.current(part)) }];
       }),
   },
   {

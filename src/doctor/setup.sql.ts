@@ -31,6 +31,7 @@ const NAMES = [
   'binlog_format',
   'read_only',
   'super_read_only',
+  'innodb_read_only',
   'max_connections',
   'max_allowed_packet',
 ];
@@ -141,7 +142,10 @@ function judgeReplication(variables: Variables): Line[] {
 }
 
 function judgeReadOnly(variables: Variables): Line[] {
-  const names = ['read_only', 'super_read_only'].filter((name) => isOn(variables.get(name)));
+  // MariaDB names the kinds of read_only from 12 on.
+  const names = ['read_only', 'super_read_only', 'innodb_read_only'].filter(
+    (name) => !['0', 'OFF', undefined].includes(variables.get(name)),
+  );
   if (names.length === 0) return [];
   return [
     {
@@ -149,7 +153,7 @@ function judgeReadOnly(variables: Variables): Line[] {
       what: 'MySQL writes',
       found: `${names.join(', ')}: on`,
       means: 'No order is stored, and payment notices are refused.',
-      remedy: 'Point MYSQL_URL at the primary, or switch it off.',
+      remedy: 'Point MYSQL_URL at the primary, or switch this off where it is the primary.',
     },
   ];
 }

@@ -364,19 +364,27 @@ export function within<T>(timeoutMs: number, answer: Promise<T>, onTimeout: () =
 const readOnlyRow = z.object({ isReadOnly: z.int() });
 
 /**
- * Whether MySQL answers within so long, where as much again may be spent on a connection, and takes writes. A
- * connection to a server that takes none is closed.
+ * Whether MySQL takes writes. A connection to a server that takes none is closed.
+ * @throws while it does not answer
  */
-export async function isTakingWrites(pool: Pool, withinMs: number): Promise<boolean> {
+export async function takesWrites(
+  pool: Pool,
+  bounds: { waitMs: number; workMs: number } = pool.bounds,
+): Promise<boolean> {
   const probe = async (connection: PoolConnection): Promise<boolean> => {
-    // MariaDB names the kinds of read_only, 'OFF' among them, from 12 on; a reader of a cloud has the other.
-    const sql = `SELECT CAST(@@read_only AS CHAR) IN ('1', 'ON') OR @@innodb_read_only AS isReadOnly`;
+    // MariaDB names the kinds of read_only from 12 on; a reader of a cloud has the other.
+    const sql = `SELECT CAST(@@read_only AS CHAR) NOT IN ('0', 'OFF') OR @@innodb_read_only AS isReadOnly`;
     const [row] = await selectRows(connection, readOnlyRow, sql);
     if (row?.isReadOnly === 0) return true;
     leaveServer(pool, connection);
     return false;
   };
-  return withConnection(pool, probe, { waitMs: withinMs, workMs: withinMs }).catch(() => false);
+  return withConnection(pool, probe, bounds);
+}
+
+/** Whether MySQL takes writes, and says so within so long; as much again may be spent on a connection. */
+export function isTakingWrites(pool: Pool, withinMs: number): Promise<boolean> {
+  return takesWrites(pool, { waitMs: withinMs, workMs: withinMs }).catch(() => false);
 }
 
 /** The pool, or a connection inside a transaction. */

@@ -26,8 +26,8 @@ const LIST_WITHIN_MS = 1_000;
 /** Those of a group are read one after the other, so that a look takes one connection of a store. */
 const GROUPS = [
   { parts: ['workers'], everyMs: READ_EVERY_MS },
-  { parts: ['slots', 'outboxes', 'drift'], everyMs: READ_EVERY_MS },
-  { parts: ['backlog', 'parked', 'events'], everyMs: READ_EVERY_MS },
+  { parts: ['redisTakesWrites', 'slots', 'outboxes', 'drift'], everyMs: READ_EVERY_MS },
+  { parts: ['mysqlTakesWrites', 'backlog', 'parked', 'events'], everyMs: READ_EVERY_MS },
   { parts: ['api'], everyMs: 3 * READ_EVERY_MS },
   // What waits for twenty endpoints may be a hundred thousand rows.
   { parts: ['endpoints'], everyMs: 3 * READ_EVERY_MS },
@@ -51,6 +51,8 @@ export function statusReaders(
   const listInRedis = onceAtATime(async () => (await redis()).redisStatus.listWorkers());
   const listInMysql = onceAtATime(() => mysqlStatus.listWorkers());
   return {
+    redisTakesWrites: async () => (await redis()).redisStatus.takesWrites(),
+    mysqlTakesWrites: () => mysqlStatus.takesWrites(),
     workers: () => readWorkers(listWithinMs, listInRedis(), listInMysql()),
     outboxes: async () => (await redis()).redisStatus.readOutboxes(),
     slots: async () => (await redis()).redisStatus.countSlots(),
@@ -145,6 +147,8 @@ export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK, 
       readAtMs.has(part) || ageMs(part) > freshMs ? current(part) !== undefined : undefined,
 
     all: (): PartialStatus => ({
+      redisTakesWrites: current('redisTakesWrites'),
+      mysqlTakesWrites: current('mysqlTakesWrites'),
       workers: current('workers'),
       outboxes: current('outboxes'),
       slots: current('slots'),

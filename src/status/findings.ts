@@ -65,17 +65,31 @@ export function findSlow(
   return [busy, ...slow];
 }
 
-function findAway({ slots, backlog }: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
+function findAway(
+  { redisTakesWrites, mysqlTakesWrites }: PartialStatus,
+  isTemporalUp: boolean | undefined,
+): Finding[] {
   const away: Finding[] = [];
-  if (slots === undefined)
+  if (redisTakesWrites === undefined)
     away.push({
       what: 'Redis does not answer: nothing is sold.',
       remedy: 'Start it again with its data. What it has lost is made again from MySQL by itself.',
     });
-  if (!backlog)
+  if (redisTakesWrites === false)
+    away.push({
+      what: 'Redis takes no writes, as it is a replica: nothing is sold.',
+      remedy: 'Let the address in REDIS_URL lead to the primary. Each process follows it within seconds.',
+    });
+  if (mysqlTakesWrites === undefined)
     away.push({
       what: 'MySQL does not answer: orders are accepted and wait, and payment notices are refused and come again.',
       remedy: 'Start it again. What waits in Redis is stored by itself.',
+    });
+  if (mysqlTakesWrites === false)
+    away.push({
+      what: 'MySQL takes no writes, as it is read-only: orders are accepted and wait, and payment notices are refused and come again.',
+      remedy:
+        'Let the address in MYSQL_URL lead to the primary, or set `read_only = 0` where this is the primary. Each process follows it within seconds.',
     });
   if (isTemporalUp === false)
     away.push({

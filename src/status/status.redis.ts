@@ -1,11 +1,13 @@
 /** What Redis tells of a status: the beats of the workers, orders in the outboxes, slots of the engine. */
 
 import { z } from 'zod';
-import type { RedisClient } from '../redis/connection.ts';
+import { takesWrites, type RedisClient } from '../redis/connection.ts';
 import { ENGINE_KEY, WORKERS_KEY } from '../redis/keys.ts';
 import { listSales, lookAtOutbox } from '../redis/outbox.ts';
 import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
 import { beatText, KEPT_MS, type Status, type WorkerBeat } from './status.ts';
+
+export { takesWrites };
 
 export const beatReply = z.tuple([z.literal('beating')]);
 

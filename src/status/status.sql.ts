@@ -1,7 +1,7 @@
 /** What MySQL tells of a status: what waits, and the beats of the workers for when Redis is away. */
 
 import { z } from 'zod';
-import { modify, selectRows, type Pool } from '../mysql/connection.ts';
+import { modify, selectRows, takesWrites, type Pool } from '../mysql/connection.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import {
   beatText,
@@ -12,6 +12,8 @@ import {
   type Waiting,
   type WorkerBeat,
 } from './status.ts';
+
+export { takesWrites };
 
 const workerRow = z.object({ beat: z.string(), silentMs: z.int() });
 

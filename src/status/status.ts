@@ -73,6 +73,9 @@ export interface ApiNotes {
 export const COUNTED_MAX = 10_000;
 
 export interface Status {
+  /** False: it answers, and is a replica or read-only, as after a failover. */
+  redisTakesWrites: boolean;
+  mysqlTakesWrites: boolean;
   workers: SeenWorker[];
   /** Where orders wait, the longest first. */
   outboxes: OutboxBacklog[];

@@ -8,10 +8,10 @@ import { auditCommand } from '../../src/audit/command.ts';
 import { RULE_NAMES } from '../../src/audit/run-audit.ts';
 import { loadAuditConfig, type AuditConfig } from '../../src/config.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
+import { openTcpProxy, type TcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from '../support/http-app.ts';
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 let checkout: Checkout;
 let config: AuditConfig;

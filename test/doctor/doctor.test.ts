@@ -226,6 +226,13 @@ test.each<[string, string, Line['level'], string]>([
   expect(exitCode).toBe(level === 'bad' ? 1 : 0);
 });
 
+test('status names a MySQL that is read-only first', async () => {
+  await root.query('SET GLOBAL read_only = 1');
+  const { exitCode, out } = await openOps(stage.stores, environment(), 200)('status');
+  expect(out).toMatch(/^Wrong\n {2}MySQL takes no writes.*\n {4}→ Let the address in MYSQL_URL lead to/);
+  expect(exitCode).toBe(1);
+});
+
 test('a MySQL whose sessions do not have the isolation of the pool, as behind a proxy', async () => {
   const pool = Object.assign(createPool(stage.servers.mysqlUrl), { bounds: BOUNDS });
   const { lines } = await examineMysql(pool);

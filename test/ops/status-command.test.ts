@@ -4,9 +4,11 @@ import { Writable } from 'node:stream';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { openScreen } from '../../src/ops/terminal.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
+import { withRedis } from '../../stack/servers/redis.ts';
 import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openOps } from '../support/ops.ts';
+import { startPrivateRedis } from '../support/private-redis.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -85,6 +87,18 @@ async function behindWires(lateMs: number): Promise<Record<string, string>> {
     MYSQL_URL: await behind(asProduct(stores.config.MYSQL_URL)),
   };
 }
+
+test('a Redis that has become a replica is named first, and what it has is shown', async () => {
+  const redis = await startPrivateRedis();
+  onTestFinished(redis.stop);
+  await withRedis(redis.url, (client) => client.replicaof('127.0.0.1', 1));
+  await stores.mysqlStatus.beat(worker);
+  const { exitCode, out } = await openOps(stores, { REDIS_URL: redis.url }, 200)('status');
+  expect(out).toMatch(/^Wrong\n {2}Redis takes no writes.*\n {4}→ Let the address in REDIS_URL lead to/);
+  expect(out).not.toMatch(/does not answer/);
+  expect(out).toMatch(/engine slots taken +0/);
+  expect(exitCode).toBe(1);
+});
 
 test('a program gets it as JSON', async () => {
   await stores.redisStatus.beat(worker);

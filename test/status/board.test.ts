@@ -23,6 +23,8 @@ const worker = {
 };
 
 const WELL = {
+  redisTakesWrites: async () => true,
+  mysqlTakesWrites: async () => true,
   outboxes: async () => [
     { saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 1_500 },
     ...Array.from({ length: 20 }, (_, i) => ({
@@ -52,8 +54,9 @@ test('all that was read is in the metrics, and what is not read any more is abse
   const board = createStatusBoard(
     {
       ...WELL,
-      outboxes: () => (isAway ? hung : WELL.outboxes()),
+      redisTakesWrites: () => (isAway ? Promise.reject(new Error('away')) : WELL.redisTakesWrites()),
       slots: () => (isAway ? Promise.reject(new Error('away')) : WELL.slots()),
+      outboxes: () => (isAway ? hung : WELL.outboxes()),
     },
     clock,
   );
@@ -99,6 +102,17 @@ test('all that was read is in the metrics, and what is not read any more is abse
   expect(away).toContain('holdfast_store_up{store="redis"} 0');
   expect(away).toContain('holdfast_store_up{store="mysql"} 1');
   expect(away).toContain('holdfast_parked{kind="order"} 1');
+});
+
+test('a store that takes no writes counts as away in the metrics', async () => {
+  const board = createStatusBoard({ ...WELL, redisTakesWrites: async () => false });
+  const metrics = createMetrics();
+  showBoard(metrics, board);
+  await board.look();
+  expect(await samplesOf(metrics, 'holdfast_store_up')).toEqual([
+    'holdfast_store_up{store="redis"} 0',
+    'holdfast_store_up{store="mysql"} 1',
+  ]);
 });
 
 test('workers are those that either store tells, and unknown while neither does', async () => {

@@ -18,6 +18,8 @@ const worker = {
   silentMs: 5,
 };
 const WELL: PartialStatus = {
+  redisTakesWrites: true,
+  mysqlTakesWrites: true,
   workers: [worker],
   outboxes: [{ saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 900 }],
   slots: 3,
@@ -40,11 +42,17 @@ test('a healthy rush has nothing wrong', () => {
 const old = { waiting: 5, oldestMs: 200_000 };
 test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
   ['Temporal away', {}, false, [/^Temporal does not answer/]],
-  ['MySQL away', { backlog: undefined, parked: undefined }, true, [/^MySQL does not answer/]],
-  ['Redis away', { outboxes: undefined, slots: undefined }, true, [/^Redis does not answer/]],
+  ['MySQL away', { mysqlTakesWrites: undefined, backlog: undefined }, true, [/^MySQL does not answer/]],
+  ['Redis away', { redisTakesWrites: undefined, slots: undefined }, true, [/^Redis does not answer/]],
+  [
+    'stores that take no writes, before all else,',
+    { redisTakesWrites: false, mysqlTakesWrites: false, workers: [] },
+    true,
+    [/^Redis takes no writes/, /^MySQL takes no writes/, /^No worker lives/],
+  ],
   [
     'both stores away',
-    { outboxes: undefined, slots: undefined, backlog: undefined, parked: undefined, workers: undefined },
+    { redisTakesWrites: undefined, mysqlTakesWrites: undefined, workers: undefined },
     true,
     [/^Redis/, /^MySQL/, /^It is not known which workers live/],
   ],

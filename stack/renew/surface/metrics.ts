@@ -9,6 +9,8 @@ const OURS = /^holdfast_/;
 const none = { waiting: 0, oldestMs: null };
 /** Nothing waits, and all is known. */
 const NOTHING: StatusReaders = {
+  redisTakesWrites: async () => true,
+  mysqlTakesWrites: async () => true,
   workers: async () => [],
   outboxes: async () => [],
   slots: async () => 0,
