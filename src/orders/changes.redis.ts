@@ -3,7 +3,7 @@
  * one connection for it, on a cluster one to each node that has such a shard.
  */
 
-import { Cluster, type Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { connectToListen, type RedisClient } from '../redis/connection.ts';
 import { changesChannel, orderNoOf, type SaleShard } from '../redis/keys.ts';
@@ -112,6 +112,16 @@ export function listenToChanges(redis: RedisClient, { changed, subscribed }: Cha
       if (connection.status === 'ready') connection.ping().catch(() => {});
   }
 
+  /**
+   * The client has connected anew. Its address may lead to another server than before, while the old one
+   * lives on as a replica.
+   */
+  function reconnect(): void {
+    for (const connection of connections.values()) connection.disconnect(true);
+  }
+  // Of a cluster each channel is followed to the node that has it.
+  if (redis instanceof Redis) redis.on('ready', reconnect);
+
   return {
     follow(shard: SaleShard): void {
       const name = nameOf(shard);
@@ -131,6 +141,7 @@ export function listenToChanges(redis: RedisClient, { changed, subscribed }: Cha
 
     close(): void {
       clearInterval(timer);
+      redis.off('ready', reconnect);
       channels.clear();
       for (const connection of connections.values()) connection.disconnect();
     },

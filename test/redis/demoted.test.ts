@@ -6,7 +6,10 @@
 import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import { listenToChanges } from '../../src/orders/changes.redis.ts';
 import { connectRedis, type RedisClient } from '../../src/redis/connection.ts';
+import { changesChannel } from '../../src/redis/keys.ts';
 import { withRedis } from '../../stack/servers/redis.ts';
 import { openTcpProxy } from '../../stack/servers/tcp-proxy.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
@@ -31,6 +34,7 @@ async function openPair() {
   return {
     url: `redis://${proxy.address}`,
     idOf,
+    newUrl: next.url,
     newId: await withRedis(next.url, idOf),
     async failOver() {
       await withRedis(next.url, (redis) => redis.call('REPLICAOF', 'NO', 'ONE'));
@@ -73,6 +77,23 @@ test('clients that write, that read alone and that block all go on at the new se
       () => false,
     ),
   );
+});
+
+test('what listens to changes of orders listens at the new server', async () => {
+  const { url, newUrl, failOver } = await openPair();
+  const changes = listenToChanges(await connect(url), { changed: () => {}, subscribed: () => {} }, silent);
+  onTestFinished(() => changes.close());
+  const shard = { saleId: 'summer', shard: 0 };
+  changes.follow(shard);
+  const listening = (at: string) => async () => {
+    const reply = await withRedis(at, (redis) => redis.call('PUBSUB', 'SHARDNUMSUB', changesChannel(shard)));
+    return z.tuple([z.string(), z.int()]).parse(reply)[1] === 1;
+  };
+  await waitFor('a subscription', listening(url));
+
+  await failOver();
+
+  await waitFor('a subscription at the new server', listening(newUrl));
 });
 
 test('a replica is refused at start, by its address', async () => {
