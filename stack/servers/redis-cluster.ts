@@ -30,6 +30,8 @@ export type RedisCluster = {
   thaw(port: number): void;
   /** SIGKILL to the master at this port. Where it has a replica, that takes over. */
   kill(port: number): Promise<void>;
+  /** The master at this port and its replica change places. Nothing is lost. */
+  handOver(port: number): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -86,6 +88,18 @@ export async function startRedisCluster(options: {
       freeze: (port) => processes.freeze(nameOf(port)),
       thaw: (port) => processes.thaw(nameOf(port)),
       kill: (port) => processes.kill(nameOf(port)),
+      async handOver(port) {
+        const index = nodes.findIndex((node) => node.port === port);
+        const [master, replica] = [nodes[index], nodes[(index + MASTERS) % nodes.length]];
+        if (!master || !replica) throw new Error(`no master and replica at ${port}`);
+        await withRedis(replica.url, (redis) => redis.call('CLUSTER', 'FAILOVER'));
+        await waitUntil({
+          what: `the master at ${master.url} to become a replica`,
+          timeoutMs: AGREE_TIMEOUT_MS,
+          check: () =>
+            withRedis(master.url, async (redis) => /^role:slave/m.test(await redis.info('replication'))),
+        });
+      },
       stop: () => processes.stopAll(),
     };
   } catch (error) {

@@ -1,4 +1,4 @@
-/** A master of a Redis Cluster is killed in mid-sale: its replica takes over, and the sale goes on. */
+/** A replica of a Redis Cluster takes over from its master in mid-sale, and the sale goes on. */
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -42,6 +42,20 @@ async function masterOf(saleId: string): Promise<number> {
   const [owner] = redis.slots[slot] ?? [];
   return Number(owner?.split(':').at(-1));
 }
+
+test('a master of the cluster becomes the replica of its replica: the sale goes on, and each order is decided', async () => {
+  const { saleId } = await checkout.stores.openSale(buildSale({ skus: [LAMPS] }));
+  const crowd = openCrowd(checkout, saleId);
+  await crowd.more(20);
+
+  await cluster.handOver(await masterOf(saleId));
+  await crowd.ofEpoch(2);
+  await crowd.more(10);
+
+  const { lost } = await finishSale(checkout, saleId, crowd);
+  expect(lost).toBe(0);
+  expect(await readCauses(checkout, saleId)).toContain('replaced');
+});
 
 test('a master of the cluster is killed and its replica takes over: the sale goes on, and each order is decided', async () => {
   const { saleId } = await checkout.stores.openSale(buildSale({ skus: [LAMPS] }));

@@ -8,7 +8,8 @@ import { Cluster, type Redis } from 'ioredis';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { WATCHER_BOUNDS } from '../../src/api/watchers.ts';
-import { saleKeys } from '../../src/redis/keys.ts';
+import { parseOrderNo } from '../../src/orders/order.ts';
+import { changesChannel, saleKeys } from '../../src/redis/keys.ts';
 import { startRedisCluster, type RedisCluster } from '../../stack/servers/redis-cluster.ts';
 import { openApi, type TestApi } from '../api/open-api.ts';
 import { closeLater } from '../support/close-later.ts';
@@ -96,6 +97,29 @@ test('where a slot moves to another node the subscription follows it', async () 
 
   await Promise.all([expectTold(moving, 4), expectTold(staying, 1)]);
   expect(portOf(moving.slot)).toBe(portOf(staying.slot));
+});
+
+test('where a replica takes over and the master lives on as a replica the subscription follows it', async () => {
+  const url = await openWatched();
+  const one = await watchBeside(url);
+  const before = portOf(one.slot);
+  await expectTold(one, 1);
+
+  await cluster.handOver(before);
+  await waitFor('the connection to know', async () => {
+    await api.stores.reservations.readOrder(one.orderNo);
+    return portOf(one.slot) !== before;
+  });
+
+  const { saleId } = parseOrderNo(one.orderNo) ?? expect.unreachable();
+  await waitFor('a subscription at the new master', async () => {
+    const channels = await masterAt(portOf(one.slot)).call('PUBSUB', 'SHARDCHANNELS');
+    return z
+      .array(z.string())
+      .parse(channels)
+      .includes(changesChannel({ saleId, shard: 0 }));
+  });
+  await expectTold(one, 4);
 });
 
 test('where a replica takes over from a killed master the subscription follows it', async () => {
