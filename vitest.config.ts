@@ -8,7 +8,7 @@ const SLOW = [
   'test/audit/command.test.ts',
   'test/browser/*.test.ts',
   'test/client/purchase.test.ts',
-  'test/chaos/{back-office,history,push-receiver}.test.ts',
+  'test/chaos/{back-office,failover,history,push-receiver}.test.ts',
   'test/deploy/*.test.ts',
   'test/doctor/*.test.ts',
   'test/flow/{alerts,slow-alerts}.test.ts',

@@ -20,6 +20,15 @@ export interface Calls {
   unanswered: number;
   /** With all its repeats. */
   longestMs: number;
+  /** Is told of each call, the repeats too. */
+  heard?: (call: Heard) => void;
+}
+
+export interface Heard extends Span {
+  /** As in `POST /v1/orders`. */
+  request: string;
+  /** Undefined: there was no answer. */
+  status: number | undefined;
 }
 
 export interface Reply extends Span {
@@ -62,6 +71,8 @@ export async function createCaller({
       { headers = {}, body, waitMs = 0 }: Sent = {},
     ): Promise<Reply | undefined> {
       const startMs = Date.now();
+      const hear = (status?: number) =>
+        calls.heard?.({ request: `${method} ${url.pathname}`, status, startMs, endMs: Date.now() });
       try {
         const response = await fetch(url, {
           method,
@@ -72,8 +83,10 @@ export async function createCaller({
         const text = await response.text();
         const isJson = response.headers.get('content-type')?.includes('json') ?? false;
         const answer: unknown = isJson ? JSON.parse(text) : text;
+        hear(response.status);
         return { api: url.origin, startMs, endMs: Date.now(), status: response.status, body: answer };
       } catch {
+        hear();
         return undefined;
       }
     },

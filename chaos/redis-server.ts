@@ -18,6 +18,7 @@ const TAKE_OVER_TIMEOUT_MS = 5_000;
 
 /** A replica that has all data of the Redis that it follows. */
 export interface Replica {
+  url: string;
   /** It follows no more, and takes writes. */
   promote(): Promise<void>;
   /** It listens where the other did, which has been killed, and is the storm's Redis from now on. */
@@ -73,6 +74,7 @@ export function createRedisServer(options: { processes: Processes; found: Found;
         check: () => withRedis(replicaUrl, async (redis) => isInSync(await redis.info())),
       });
       return {
+        url: replicaUrl,
         promote: async () => void (await withRedis(replicaUrl, (redis) => redis.replicaof('NO', 'ONE'))),
         async takeOver() {
           await waitUntil({

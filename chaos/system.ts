@@ -206,7 +206,7 @@ async function startServers(
 }
 
 /** Killing the client of a container would not kill the server. */
-function asProgram(found: Found | undefined, server: ServerPackage): Found {
+export function asProgram(found: Found | undefined, server: ServerPackage): Found {
   if (found?.kind === 'binary') return found;
   throw new Error(`The chaos suite kills servers, so it needs ${server.what} as a program on PATH.`);
 }

@@ -58,17 +58,21 @@ export async function startMysql(options: {
   /** As point-in-time recovery needs it: rows, synced with each commit. False: none. */
   binaryLog?: boolean;
   preferredPort?: number;
+  /** Of the process, and of the folder in which it keeps its data. */
+  name?: string;
+  /** Of each server of a replication its own. */
+  serverId?: number;
 }): Promise<string> {
-  const { processes, found } = options;
-  const folder = join(processes.dataDir, 'mysql');
+  const { processes, found, name = 'mysql' } = options;
+  const folder = join(processes.dataDir, name);
   if (found.kind === 'binary' && !existsSync(folder)) await initialise(found.path, folder);
-  const firstFile = join(processes.dataDir, 'mysql-first-statements.sql');
+  const firstFile = join(processes.dataDir, `${name}-first-statements.sql`);
   writeFileSync(firstFile, FIRST_STATEMENTS);
   return withFreePort(options.preferredPort, async (port) => {
     const launch = await launchPlan({ ...options, folder, firstFile, port });
     const url = `mysql://holdfast:${PASSWORD}@127.0.0.1:${port}/holdfast`;
     await processes.start({
-      name: 'mysql',
+      name,
       ...launch,
       isReady: () => livesIn(url, launch.dir),
       readyTimeoutMs: found.kind === 'docker' ? CONTAINER_READY_TIMEOUT_MS : READY_TIMEOUT_MS,
@@ -166,7 +170,7 @@ async function livesIn(url: string, dir: string): Promise<boolean> {
 }
 
 /** `loose` options are taken by the server that knows them and ignored by the other. */
-function settings(durable: boolean, binaryLog = false): string[] {
+function settings(durable: boolean, binaryLog = false, serverId = 1): string[] {
   return [
     '--character-set-server=utf8mb4',
     `--innodb-flush-log-at-trx-commit=${durable ? 1 : 0}`,
@@ -174,7 +178,14 @@ function settings(durable: boolean, binaryLog = false): string[] {
     '--max-connections=500',
     '--skip-name-resolve',
     ...(binaryLog
-      ? ['--server-id=1', '--log-bin=binlog', '--binlog-format=ROW', '--sync-binlog=1']
+      ? [
+          `--server-id=${serverId}`,
+          '--log-bin=binlog',
+          '--binlog-format=ROW',
+          '--sync-binlog=1',
+          // A replica that takes over has what it was sent in its own log.
+          '--loose-log-slave-updates=ON',
+        ]
       : ['--skip-log-bin']),
     '--loose-mysqlx=OFF',
   ];
@@ -186,11 +197,12 @@ async function launchPlan(plan: {
   fresh: boolean;
   durable: boolean;
   binaryLog?: boolean;
+  serverId?: number;
   folder: string;
   firstFile: string;
   port: number;
 }) {
-  const { found, port, fresh, durable, binaryLog } = plan;
+  const { found, port, fresh, durable, binaryLog, serverId } = plan;
   const { dataDir } = plan.processes;
   if (found.kind === 'docker') {
     const innerDir = '/var/lib/mysql';
@@ -207,7 +219,7 @@ async function launchPlan(plan: {
         '--env=MYSQL_ALLOW_EMPTY_PASSWORD=yes',
         `--volume=${plan.firstFile}:/docker-entrypoint-initdb.d/holdfast.sql:ro`,
       ],
-      args: settings(durable, binaryLog),
+      args: settings(durable, binaryLog, serverId),
     });
     return { ...container, dir: innerDir };
   }
@@ -224,7 +236,7 @@ async function launchPlan(plan: {
     `--pid-file=${join(dir, 'mysql.pid')}`,
     `--init-file=${plan.firstFile}`,
     ...userArgs(),
-    ...settings(durable, binaryLog),
+    ...settings(durable, binaryLog, serverId),
   ];
   return { command: found.path, args, dir, marker: dir, lastly: ['rm', '-f', socket, `${socket}.lock`] };
 }
