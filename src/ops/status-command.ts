@@ -114,8 +114,9 @@ function createLook(parts: Parts): () => Promise<Look> {
     const [isTemporalUp] = await Promise.all([isInTime(askTemporal()), isInTime(lookAtStores())]);
     const status = board.all();
     const tookMs = {
-      Redis: status.slots === undefined ? undefined : board.tookMs('slots'),
-      MySQL: status.backlog === undefined ? undefined : board.tookMs('backlog'),
+      // The first read of each store, which also connects.
+      Redis: status.redisTakesWrites === undefined ? undefined : board.tookMs('redisTakesWrites'),
+      MySQL: status.mysqlTakesWrites === undefined ? undefined : board.tookMs('mysqlTakesWrites'),
     };
     return {
       status,
