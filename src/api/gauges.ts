@@ -277,6 +277,22 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
       return slots === undefined ? undefined : alone(slots);
     },
   },
+  {
+    name: 'holdfast_redis_memory_bytes',
+    help: 'Memory that each Redis uses, as it compares it with its maxmemory.',
+    labelNames: ['node'],
+    read: (board) =>
+      board.current('memory')?.map(({ node, usedBytes }) => ({ labels: { node }, value: usedBytes })),
+  },
+  {
+    name: 'holdfast_redis_memory_max_bytes',
+    help: 'The maxmemory of each Redis; without one, the memory of its machine.',
+    labelNames: ['node'],
+    read: (board) =>
+      board
+        .current('memory')
+        ?.flatMap(({ node, maxBytes }) => (maxBytes === null ? [] : [{ labels: { node }, value: maxBytes }])),
+  },
   ...waitingGauges(
     'orders_not_begun',
     'Stored orders whose workflow has not begun',

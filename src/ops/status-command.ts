@@ -144,7 +144,7 @@ function describeWrong(wrong: readonly Finding[], columns: number): string {
 const UNKNOWN = 'not known';
 
 function describeWaiting(
-  { outboxes, slots, backlog, parked, drift, events, endpoints, api }: PartialStatus,
+  { outboxes, slots, memory, backlog, parked, drift, events, endpoints, api }: PartialStatus,
   columns: number,
 ): string {
   const describe = (waiting: Waiting | undefined): string => {
@@ -159,6 +159,7 @@ function describeWaiting(
       ['payments on their way', describe(backlog?.payments)],
       ['refunds due', backlog ? String(backlog.refunds) : UNKNOWN],
       ['engine slots taken', slots === undefined ? UNKNOWN : String(slots)],
+      ...describeMemory(memory),
       ['parked', parkedKinds === undefined ? UNKNOWN : parkedKinds || '0'],
       ['events without number', events ? String(events.waiting) : UNKNOWN],
       ...(events?.consumers ?? []).map(({ name, lag }): [string, string] => [
@@ -180,6 +181,15 @@ function describeTokens(api: PartialStatus['api']): string {
   if (api === undefined) return UNKNOWN;
   const counts = Object.entries(api.tokens).map(([outcome, { count }]) => `${count} ${outcome}`);
   return counts.join(', ') || '0';
+}
+
+function describeMemory(memory: PartialStatus['memory']): [string, string][] {
+  if (!memory) return [['memory of Redis', UNKNOWN]];
+  const inMib = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
+  return memory.map(({ node, usedBytes, maxBytes, isBounded }) => {
+    const bound = maxBytes === null ? '' : ` of ${inMib(maxBytes)}${isBounded ? '' : ', no maxmemory'}`;
+    return [`memory of ${node}`, `${inMib(usedBytes)}${bound}`];
+  });
 }
 
 function describeCompared(drift: PartialStatus['drift']): string {

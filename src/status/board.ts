@@ -27,6 +27,8 @@ const LIST_WITHIN_MS = 1_000;
 const GROUPS = [
   { parts: ['workers'], everyMs: READ_EVERY_MS },
   { parts: ['redisTakesWrites', 'slots', 'outboxes', 'drift'], everyMs: READ_EVERY_MS },
+  // Asked of each node of a cluster: one that hangs delays no other part.
+  { parts: ['memory'], everyMs: READ_EVERY_MS },
   { parts: ['mysqlTakesWrites', 'backlog', 'parked', 'events'], everyMs: READ_EVERY_MS },
   { parts: ['api'], everyMs: 3 * READ_EVERY_MS },
   // What waits for twenty endpoints may be a hundred thousand rows.
@@ -56,6 +58,7 @@ export function statusReaders(
     workers: () => readWorkers(listWithinMs, listInRedis(), listInMysql()),
     outboxes: async () => (await redis()).redisStatus.readOutboxes(),
     slots: async () => (await redis()).redisStatus.countSlots(),
+    memory: async () => (await redis()).redisStatus.readMemory(),
     backlog: () => mysqlStatus.readBacklog(),
     parked: () => mysqlStatus.readParked(),
     drift: async () => (await (await redis()).driftBoard.read()) ?? null,
@@ -152,6 +155,7 @@ export function createStatusBoard(readers: StatusReaders, clock = SYSTEM_CLOCK, 
       workers: current('workers'),
       outboxes: current('outboxes'),
       slots: current('slots'),
+      memory: current('memory'),
       backlog: current('backlog'),
       parked: current('parked'),
       drift: current('drift'),

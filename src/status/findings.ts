@@ -19,6 +19,9 @@ const MONEY_OLD_MS = 180_000;
 /** Some runs of the reconciliation, which compares the stores each minute. In ms. */
 const NOT_COMPARED_MS = 5 * 60_000;
 
+/** Share of its bound that a Redis uses. `lua/reserve.lua` refuses purchases from 0.9 of maxmemory on. */
+const MEMORY_HIGH = 0.75;
+
 /** @param isTemporalUp undefined: it was not asked */
 export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefined): Finding[] {
   return [
@@ -27,6 +30,7 @@ export function findWrong(status: PartialStatus, isTemporalUp: boolean | undefin
     ...(status.api ? findApiClocks(status.api) : []),
     ...(status.api ? findTokens(status.api) : []),
     ...findOld(status),
+    ...findFull(status),
     ...findDrift(status),
     ...findEndpoints(status),
     ...findParked(status),
@@ -212,6 +216,25 @@ function findOld({ outboxes, backlog }: PartialStatus): Finding[] {
       remedy: 'Look at Temporal and at the workers; `ops parked list` shows what the rules could not decide.',
     });
   return found;
+}
+
+function findFull({ memory = [] }: PartialStatus): Finding[] {
+  return memory.flatMap(({ node, usedBytes, maxBytes, isBounded }): Finding[] => {
+    const share = maxBytes === null ? 0 : usedBytes / maxBytes;
+    if (share <= MEMORY_HIGH) return [];
+    const percent = Math.round(100 * share);
+    return [
+      isBounded
+        ? {
+            what: `Redis ${node} uses ${percent} % of its maxmemory: from 90 % on purchases are refused.`,
+            remedy: 'Raise its maxmemory: ended orders leave Redis after a day only.',
+          }
+        : {
+            what: `Redis ${node} uses ${percent} % of its machine's memory: beyond it the system ends Redis.`,
+            remedy: 'Give the machine more memory, and Redis a maxmemory: then it refuses purchases instead.',
+          },
+    ];
+  });
 }
 
 function findParked({ parked = [] }: PartialStatus): Finding[] {

@@ -1,11 +1,12 @@
 /** What Redis tells of a status: the beats of the workers, orders in the outboxes, slots of the engine. */
 
+import { Cluster, type Redis } from 'ioredis';
 import { z } from 'zod';
 import { takesWrites, type RedisClient } from '../redis/connection.ts';
 import { ENGINE_KEY, WORKERS_KEY } from '../redis/keys.ts';
 import { listSales, lookAtOutbox } from '../redis/outbox.ts';
 import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
-import { beatText, KEPT_MS, type Status, type WorkerBeat } from './status.ts';
+import { beatText, KEPT_MS, type NodeMemory, type Status, type WorkerBeat } from './status.ts';
 
 export { takesWrites };
 
@@ -79,6 +80,24 @@ export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes
 /** Slots of the engine budget that are taken. */
 export async function countSlots(redis: RedisClient): Promise<number> {
   return redis.zcount(ENGINE_KEY, await readNowMs(redis), '+inf');
+}
+
+/** How full Redis is; of a cluster each master. */
+export async function readMemory(redis: RedisClient): Promise<Status['memory']> {
+  return Promise.all((redis instanceof Cluster ? redis.nodes('master') : [redis]).map(readNodeMemory));
+}
+
+async function readNodeMemory(redis: Redis): Promise<NodeMemory> {
+  const info = await redis.info('memory');
+  const bytes = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
+  const maxmemory = bytes('maxmemory');
+  return {
+    node: `${redis.options.host}:${redis.options.port}`,
+    // `lua/reserve.lua` compares the same with its share of maxmemory.
+    usedBytes: bytes('used_memory') - bytes('mem_not_counted_for_evict'),
+    maxBytes: maxmemory || bytes('total_system_memory') || null,
+    isBounded: maxmemory > 0,
+  };
 }
 
 async function readNowMs(redis: RedisClient): Promise<number> {

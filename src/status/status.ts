@@ -69,6 +69,18 @@ export interface ApiNotes {
   clocks: { host: string; aheadSeconds: number }[];
 }
 
+/** The memory of one Redis. Of a cluster each master has its own. */
+export interface NodeMemory {
+  /** `host:port`, as the process reaches it. */
+  node: string;
+  /** As Redis compares it with `maxmemory`. */
+  usedBytes: number;
+  /** `maxmemory`, else the memory of the machine; null: Redis says neither. */
+  maxBytes: number | null;
+  /** Whether Redis has a `maxmemory`. Without one it refuses no purchase. */
+  isBounded: boolean;
+}
+
 /** Counted up to so many: more is as bad. At it a look takes five milliseconds of MySQL. */
 export const COUNTED_MAX = 10_000;
 
@@ -81,6 +93,8 @@ export interface Status {
   outboxes: OutboxBacklog[];
   /** Slots of the engine budget that are taken. */
   slots: number;
+  /** One entry for each Redis that holds data. */
+  memory: NodeMemory[];
   backlog: Backlog;
   /** A kind of which none waits is left out. */
   parked: ({ kind: ParkedKind } & Waiting)[];

@@ -109,6 +109,26 @@ describe('a Redis that hangs', () => {
   });
 });
 
+describe('a Redis that fills up', () => {
+  const setMax = (bytes: number) => shop.stores.redis.config('SET', 'maxmemory', bytes);
+  beforeAll(async () => {
+    await shop.isQuiet('no alert before');
+    const [memory] = await shop.stores.redisStatus.readMemory();
+    // It then uses 80 %.
+    await setMax(Math.round((memory?.usedBytes ?? 0) / 0.8));
+  });
+  afterAll(() => setMax(0));
+
+  test('fires HoldfastRedisMemory while it still sells, and no more once it has room', timeout, async () => {
+    await shop.fires('HoldfastRedisMemory');
+    await (await openShopper(shop.apiUrl)).buy(saleId);
+    expect(await shop.firing()).toEqual(['HoldfastRedisMemory']);
+
+    await setMax(0);
+    await shop.isQuiet('the alert to end');
+  });
+});
+
 describe('a MySQL that hangs', () => {
   let stopPaying: () => Promise<void>;
   beforeAll(async () => {

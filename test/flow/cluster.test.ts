@@ -49,6 +49,17 @@ test('on a Redis Cluster that has lost its list of sales the orders of a sale ar
   await shopper.awaitStatus(orderNo, 'awaiting_payment');
 });
 
+test('of a Redis Cluster the memory of each master is read', async () => {
+  const { stores } = checkout;
+  assert(stores.redis instanceof Cluster);
+  const masters = stores.redis.nodes('master').map(({ options }) => `${options.host}:${options.port}`);
+
+  const memory = await stores.redisStatus.readMemory();
+
+  expect(memory.map(({ node }) => node).toSorted()).toEqual(masters.toSorted());
+  for (const { usedBytes } of memory) expect(usedBytes).toBeGreaterThan(0);
+});
+
 test('on a Redis Cluster a cancelled order gives its unit back', async () => {
   const { stores } = checkout;
   const { saleId } = await stores.openSale(buildSale());

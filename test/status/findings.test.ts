@@ -23,6 +23,7 @@ const WELL: PartialStatus = {
   workers: [worker],
   outboxes: [{ saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 900 }],
   slots: 3,
+  memory: [{ node: 'redis:6379', usedBytes: 75, maxBytes: 100, isBounded: true }],
   backlog: {
     notBegun: { waiting: 90, oldestMs: 400_000 },
     payments: { waiting: 2, oldestMs: 800 },
@@ -81,6 +82,23 @@ test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
     { backlog: { notBegun: nothing, payments: old, refunds: 0 } },
     true,
     [/^5 payments have not reached/],
+  ],
+  [
+    'a Redis that fills up, beside one without room to compare with',
+    {
+      memory: [
+        { node: 'a:1', usedBytes: 80, maxBytes: 100, isBounded: true },
+        { node: 'b:2', usedBytes: 80, maxBytes: null, isBounded: false },
+      ],
+    },
+    true,
+    [/^Redis a:1 uses 80 % of its maxmemory/],
+  ],
+  [
+    'a Redis without maxmemory that fills its machine',
+    { memory: [{ node: 'a:1', usedBytes: 80, maxBytes: 100, isBounded: false }] },
+    true,
+    [/^Redis a:1 uses 80 % of its machine's memory/],
   ],
   [
     'a sale that is not compared, and drift',

@@ -14,6 +14,7 @@ const NOTHING: StatusReaders = {
   workers: async () => [],
   outboxes: async () => [],
   slots: async () => 0,
+  memory: async () => [],
   backlog: async () => ({ notBegun: none, payments: none, refunds: 0 }),
   parked: async () => [],
   drift: async () => null,
