@@ -8,7 +8,7 @@ import { Ajv, type ValidateFunction } from 'ajv';
 import { parse } from 'yaml';
 import { z } from 'zod';
 
-const COMPOSE_FILE = fileURLToPath(new URL('../../docker-compose.temporal.yml', import.meta.url));
+export const COMPOSE_FILE = fileURLToPath(new URL('../../docker-compose.temporal.yml', import.meta.url));
 
 /** The parts that the tests look at; the rest is the official schema's business. */
 const composeSchema = z.object({
@@ -21,9 +21,11 @@ const composeSchema = z.object({
       restart: z.string(),
       profiles: z.array(z.string()).default([]),
       stop_grace_period: z.string().optional(),
+      read_only: z.boolean().default(false),
       depends_on: z.record(z.string(), z.object({ condition: z.string() })).default({}),
       healthcheck: z.object({ test: z.array(z.string()) }).optional(),
-      environment: z.record(z.string(), z.union([z.string(), z.number()]).transform(String)).default({}),
+      /** Numbers are quoted: podman-compose 1.6 fails on any other. */
+      environment: z.record(z.string(), z.string()).default({}),
       ports: z.array(z.string()).default([]),
       volumes: z.array(z.string()).default([]),
       configs: z.array(z.object({ source: z.string(), target: z.string() })).default([]),
@@ -45,8 +47,10 @@ export function parseCompose(text: string): unknown {
 }
 
 export function loadCompose(env: Record<string, string> = {}): ComposeFile {
-  return composeSchema.parse(interpolate(parseCompose(readComposeText()), env));
+  return parseComposeFile(interpolate(parseCompose(readComposeText()), env));
 }
+
+export const parseComposeFile = (read: unknown): ComposeFile => composeSchema.parse(read);
 
 /**
  * `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:?message}` and `$$`: what the file makes use of.
