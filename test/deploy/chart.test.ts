@@ -359,7 +359,7 @@ describe('the pods', () => {
       // The number of `node` in the images of Node.
       expect(podOf(each)).toMatchObject({ securityContext: { runAsNonRoot: true, runAsUser: 1000 } });
     }
-    expect(read('Dockerfile')).toMatch(/^USER node$/m);
+    expect(read('Dockerfile')).toMatch(/^USER 1000:1000$/m);
   });
 
   test('may do nothing that they need not', () => {

@@ -16,7 +16,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- /* Of each pod. No process talks to Kubernetes, so none gets a token. */}}
 {{- define "holdfast.pod" -}}
 automountServiceAccountToken: false
-# The number, because a kubelet cannot see that the image's user, node, is not root.
+# The image's own user, `node`.
 securityContext:
   runAsNonRoot: true
   runAsUser: 1000
