@@ -30,6 +30,8 @@ const STORM = ['test/chaos/storm.test.ts'];
 const FAULTS = ['test/audit/deliberate-faults.test.ts', 'test/chaos/call-off.test.ts'];
 /** Some eight minutes of made-up calls (`npm run test:openapi`); OPENAPI_CASES says how many an operation. */
 const OPEN_API = ['test/api/schemathesis.test.ts'];
+/** The images of the Dockerfile, built and run by podman, and a second reader of the compose file. */
+const IMAGE = ['test/image/*.test.ts'];
 /** Fails on any other than Redis 8.2. */
 const WHICH_REDIS = 'test/versions/redis.test.ts';
 /** Scripts, stores and flows, once more on Redis 8.2 instead of the one that the machine has. */
@@ -95,6 +97,7 @@ export default defineConfig({
           ...STORM,
           ...FAULTS,
           ...OPEN_API,
+          ...IMAGE,
           WHICH_REDIS,
         ],
         isolate: false,
@@ -108,6 +111,7 @@ export default defineConfig({
       project('redis-8', { include: ON_REDIS_8 }),
       project('mysql', { include: ON_MYSQL, exclude: FAULTS, isolate: false }),
       project('openapi', { include: OPEN_API }),
+      project('image', { include: IMAGE }),
     ],
   },
 });

@@ -56,6 +56,7 @@ const COMMANDS = {
   'test:redis-8': { ...vitest('redis-8'), env: { TEST_SERVER: 'redis-8' } },
   'test:mysql': { ...vitest('mysql'), env: { TEST_SERVER: 'mysql' } },
   'test:openapi': vitest('openapi'),
+  'test:image': vitest('image'),
   'test:release': { script: 'dist/stack/release.js', needsBuild: true },
   explore: { script: 'dist/stack/explore.js', needsBuild: true },
   /** Brings dist/ up to date and runs nothing. */

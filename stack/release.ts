@@ -39,6 +39,7 @@ const PARTS: readonly Part[] = [
     env: { ALERTS_IN_REAL_TIME: '1' },
   },
   { name: 'openapi', command: ['test:openapi'] },
+  { name: 'image', command: ['test:image'] },
   { name: 'explore', command: ['explore', '--minutes', '10'] },
   { name: 'redis-8', command: ['test:redis-8'] },
   { name: 'mysql', command: ['test:mysql'] },

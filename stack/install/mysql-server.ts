@@ -4,7 +4,8 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { runCommand } from '../processes/command.ts';
 import { cacheDir, intoCache, withInstallLock } from './cache.ts';
-import { canUseApt, findProgram, installWithApt } from './server-packages.ts';
+import { locateDebootstrap, mirrorOfApt } from './debootstrap.ts';
+import { findProgram } from './server-packages.ts';
 
 const VERSION_TIMEOUT_MS = 10_000;
 const FETCH_TIMEOUT_MS = 10 * 60_000;
@@ -49,7 +50,8 @@ async function versionOfMysql(file: string): Promise<string | undefined> {
  * the server.
  */
 async function fetchInto(workDir: string, progress: (line: string) => void): Promise<string> {
-  const debootstrap = await findDebootstrap(progress);
+  const debootstrap = await locateDebootstrap(progress);
+  if (debootstrap === undefined) throw new Error(ADVICE);
   progress("Fetching MySQL from Debian's unstable (about a minute, once)");
   const packages = join(workDir, 'packages');
   const mirror = await mirrorOfApt();
@@ -73,21 +75,6 @@ async function fetchInto(workDir: string, progress: (line: string) => void): Pro
   if (!(await versionOfMysql(join(made, 'mysqld'))))
     throw new Error(`${ADVICE} What was fetched does not run here.`);
   return made;
-}
-
-async function findDebootstrap(progress: (line: string) => void): Promise<string> {
-  if (!canUseApt()) throw new Error(ADVICE);
-  if (findProgram(['debootstrap']) === undefined) await installWithApt(['debootstrap'], progress);
-  const found = findProgram(['debootstrap']);
-  if (found === undefined) throw new Error(ADVICE);
-  return found;
-}
-
-/** The mirror of this system's apt. Empty if the system is not Debian: debootstrap has a default. */
-async function mirrorOfApt(): Promise<string[]> {
-  const args = ['indextargets', '--format=$(SITE)', 'Created-By: Packages', 'Label: Debian'];
-  const { ok, output } = await runCommand('apt-get', args, { timeoutMs: VERSION_TIMEOUT_MS });
-  return ok ? output.split('\n').filter(Boolean).slice(0, 1) : [];
 }
 
 /** Runs the server with the libraries beside it, as one process. */

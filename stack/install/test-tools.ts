@@ -9,8 +9,9 @@ import { locateChartTools } from './chart-tools.ts';
 import { locateChromium } from './chromium.ts';
 import { locateFaketime } from './faketime.ts';
 import { locateGoTool } from './go-install.ts';
+import { locatePodman } from './podman.ts';
 import { locatePrometheus } from './prometheus.ts';
-import { locateSchemathesis } from './schemathesis.ts';
+import { locatePythonTool, PODMAN_COMPOSE, SCHEMATHESIS } from './python-tool.ts';
 
 type Locate = (progress: (line: string) => void) => Promise<string | undefined>;
 
@@ -23,7 +24,9 @@ const LOCATE = {
   'kubectl-validate': async (progress) => (await locateChartTools(progress)).kubectlValidate,
   'stripe-mock': (progress) => locateGoTool(STRIPE_MOCK, progress),
   'toxiproxy-server': (progress) => locateGoTool(TOXIPROXY, progress),
-  schemathesis: locateSchemathesis,
+  schemathesis: (progress) => locatePythonTool(SCHEMATHESIS, progress),
+  podman: locatePodman,
+  'podman-compose': (progress) => locatePythonTool(PODMAN_COMPOSE, progress),
 } satisfies Record<string, Locate>;
 
 export type ToolName = keyof typeof LOCATE;
@@ -47,6 +50,7 @@ const NEEDS: Record<string, readonly ToolName[]> = {
   faults: ['toxiproxy-server'],
   storm: ['toxiproxy-server'],
   openapi: ['schemathesis'],
+  image: ['podman', 'podman-compose'],
 };
 
 /** Finds or gets what the tests of these projects need, one by one, because each build uses both cores. */
