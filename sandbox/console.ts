@@ -167,7 +167,11 @@ export function openConsole({ url, apiKey, patienceMs = 0 }: ConsoleOptions) {
     openDispute: (paymentId: string, amount?: number): Promise<ReversalReply> =>
       call(reversalReplySchema, 'POST', `v1/test/payments/${segment(paymentId)}/dispute`, amountOf(amount)),
 
-    /** `won` by the shop; otherwise the payer has the money back. */
+    /** A dispute that was closed is open again, under its own id. */
+    reopenDispute: (disputeId: string) =>
+      call(reversalReplySchema, 'POST', `v1/test/disputes/${segment(disputeId)}/reopen`),
+
+    /** `won` by the shop; otherwise the payer has the money back. Also decides a closed one otherwise. */
     closeDispute: (disputeId: string, { won }: z.input<typeof disputeCloseRequestSchema>) =>
       call(reversalReplySchema, 'POST', `v1/test/disputes/${segment(disputeId)}/close`, { won }),
 

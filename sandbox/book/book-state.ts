@@ -93,6 +93,7 @@ export function applyEntry(state: BookState, entry: Entry): void {
     case 'refund_made':
     case 'refund_settled':
     case 'dispute_opened':
+    case 'dispute_reopened':
     case 'dispute_closed':
       applyReversal(state.reversals, state.mischief, entry);
       addEvent(state, entry.event);

@@ -107,6 +107,7 @@ export const entrySchema = z.discriminatedUnion('kind', [
     event: eventSchema,
   }),
   z.object({ kind: z.literal('dispute_opened'), dispute: disputeSchema, event: eventSchema }),
+  z.object({ kind: z.literal('dispute_reopened'), disputeId: z.string(), event: eventSchema }),
   z.object({
     kind: z.literal('dispute_closed'),
     disputeId: z.string(),

@@ -29,7 +29,10 @@ export type RefundOutcome =
 export type StaffRefundOutcome = { kind: 'made'; refund: Refund } | NoRoom;
 export type FailRefundOutcome = { kind: 'failed' | 'book_full' };
 export type OpenDisputeOutcome = { kind: 'opened'; dispute: Dispute } | NoRoom;
-export type CloseDisputeOutcome = { kind: 'closed' | 'dispute_closed' | 'book_full' };
+/** The first two: it is as asked for already. The money may have gone back otherwise since. */
+type DisputeObstacle = { kind: 'dispute_closed' | 'dispute_open' } | NoRoom;
+export type CloseDisputeOutcome = { kind: 'closed' } | DisputeObstacle;
+export type ReopenDisputeOutcome = { kind: 'reopened' } | DisputeObstacle;
 
 export function createReversalBook(state: BookState, record: (entry: Entry) => void) {
   const { reversals } = state;
@@ -117,9 +120,21 @@ export function createReversalBook(state: BookState, record: (entry: Entry) => v
 
     findDispute: (id: string): Dispute | undefined => reversals.disputes.get(id),
 
-    /** Won by the shop, or lost: then the payer has the money back. */
-    closeDispute: (dispute: Dispute, won: boolean): CloseDisputeOutcome => {
-      if (dispute.status !== 'pending') return { kind: 'dispute_closed' };
+    /** A bank may take its decision back: the dispute is open again, under its own id. */
+    reopenDispute: (dispute: Dispute, payment: Payment): ReopenDisputeOutcome => {
+      if (dispute.status === 'pending') return { kind: 'dispute_open' };
+      if (isLacking(state, payment, dispute)) return { kind: 'refund_exceeds_payment' };
+      if (!hasRoom(state)) return { kind: 'book_full' };
+      const { id: disputeId, paymentId } = dispute;
+      const event = buildEvent(state, dispute, { type: 'dispute.opened', disputeId, paymentId });
+      record({ kind: 'dispute_reopened', disputeId, event });
+      return { kind: 'reopened' };
+    },
+
+    /** Won by the shop, or lost: then the payer has the money back. A closed one may be decided otherwise. */
+    closeDispute: (dispute: Dispute, payment: Payment, won: boolean): CloseDisputeOutcome => {
+      if (dispute.status === (won ? 'failed' : 'succeeded')) return { kind: 'dispute_closed' };
+      if (!won && isLacking(state, payment, dispute)) return { kind: 'refund_exceeds_payment' };
       if (!hasRoom(state)) return { kind: 'book_full' };
       const { id: disputeId, paymentId } = dispute;
       const event = buildEvent(state, dispute, { type: 'dispute.closed', disputeId, paymentId, won });
@@ -156,6 +171,11 @@ function findObstacle(state: BookState, payment: Payment, amount: number): NoRoo
   if (amount <= 0 || amount > leftOf(state, payment)) return { kind: 'refund_exceeds_payment' };
   if (reversalsOf(state, payment).length >= MAX_REVERSALS_PER_PAYMENT) return { kind: 'too_many_refunds' };
   return hasReversalRoom(state) ? undefined : { kind: 'book_full' };
+}
+
+/** A dispute that the shop won takes its money again, and that has gone back in another way. */
+function isLacking(state: BookState, payment: Payment, { status, amount }: Dispute): boolean {
+  return status === 'failed' && amount > leftOf(state, payment);
 }
 
 /** What is under way to the payer cannot be sent a second time. */

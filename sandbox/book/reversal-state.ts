@@ -23,7 +23,15 @@ export interface ReversalState {
 
 type ReversalEntry = Extract<
   Entry,
-  { kind: 'refund_made' | 'refund_refused' | 'refund_settled' | 'dispute_opened' | 'dispute_closed' }
+  {
+    kind:
+      | 'refund_made'
+      | 'refund_refused'
+      | 'refund_settled'
+      | 'dispute_opened'
+      | 'dispute_reopened'
+      | 'dispute_closed';
+  }
 >;
 
 export function createReversalState(): ReversalState {
@@ -63,9 +71,15 @@ export function applyReversal(state: ReversalState, mischief: MischiefState, ent
       append(state.disputesByPayment, dispute.paymentId, dispute);
       return;
     }
+    case 'dispute_reopened': {
+      const dispute = state.disputes.get(entry.disputeId);
+      assert(dispute, `the book has no dispute ${entry.disputeId}`);
+      dispute.status = 'pending';
+      return;
+    }
     case 'dispute_closed': {
       const dispute = state.disputes.get(entry.disputeId);
-      assert(dispute?.status === 'pending', `the book has no open dispute ${entry.disputeId}`);
+      assert(dispute, `the book has no dispute ${entry.disputeId}`);
       dispute.status = entry.won ? 'failed' : 'succeeded';
       return;
     }

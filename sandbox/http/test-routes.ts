@@ -81,8 +81,15 @@ function addReversalRoutes(router: Router, keyed: Middleware, book: Book): void 
   router.post('/v1/test/disputes/:id/close', keyed, (ctx) => {
     const dispute = orNotFound(reversals.findDispute(ctx.params.id ?? ''));
     const { won } = parse(disputeCloseRequestSchema, ctx.request.body);
-    const outcome = reversals.closeDispute(dispute, won);
+    const outcome = reversals.closeDispute(dispute, orNotFound(book.findPayment(dispute.paymentId)), won);
     if (outcome.kind !== 'closed') throw new ProblemError(outcome.kind);
+    ctx.body = toDisputeReply(dispute);
+  });
+
+  router.post('/v1/test/disputes/:id/reopen', keyed, (ctx) => {
+    const dispute = orNotFound(reversals.findDispute(ctx.params.id ?? ''));
+    const outcome = reversals.reopenDispute(dispute, orNotFound(book.findPayment(dispute.paymentId)));
+    if (outcome.kind !== 'reopened') throw new ProblemError(outcome.kind);
     ctx.body = toDisputeReply(dispute);
   });
 }

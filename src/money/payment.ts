@@ -70,8 +70,9 @@ export interface CollectedPayment extends ProviderPayment {
 }
 
 /**
- * pending → succeeded: the payer has the money back | failed: the shop kept it. A success may still turn into
- * a failure, never the other way.
+ * pending → succeeded: the payer has the money back | failed: the shop kept it. A refund that succeeded may
+ * still fail, never the other way. A dispute may go any way: one that is closed may open again, or be decided
+ * again.
  */
 export const REVERSAL_STATUSES = ['pending', 'succeeded', 'failed'] as const;
 export type ReversalStatus = (typeof REVERSAL_STATUSES)[number];
@@ -89,6 +90,11 @@ export interface Reversal {
   amount: number;
   currency: string;
   status: ReversalStatus;
+  /**
+   * Of a dispute: the time of the provider's statement, by the provider's clock (Unix ms). The latest
+   * statement counts. Of two statements of one time, or where one has no time, the greater status counts.
+   */
+  asOfMs?: number;
   /**
    * What the provider charges for it, in minor units of the same currency; negative: it gives a fee back;
    * absent: not reported.

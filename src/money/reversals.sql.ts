@@ -63,6 +63,12 @@ import {
 } from './rows.sql.ts';
 import { closePaidSessions } from './sessions.sql.ts';
 
+/**
+ * Whether the values of an insert are newer than the row. A later statement of the provider is. Of one time,
+ * or of no time as those about refunds, only a greater status is.
+ */
+const IS_NEWER = `IF(as_of <> VALUES(as_of), VALUES(as_of) > as_of, FIELD(VALUES(status), ?) > FIELD(status, ?))`;
+
 /** @returns those that changed a row */
 async function upsertReversals(
   connection: PoolConnection,
@@ -71,34 +77,38 @@ async function upsertReversals(
 ): Promise<Reversal[]> {
   const changed: Reversal[] = [];
   for (const reversal of reversals) {
-    // A status has a rank, and only a greater one applies. The amount is set first, because it is compared
-    // with the status from before.
+    const { kind, providerReversalId, providerPaymentId, asOfMs, fee } = reversal;
+    const asOf = asOfMs === undefined ? null : new Date(asOfMs);
+    // The amount is set first, because the status from before decides about it.
     const affected = await modify(
       connection,
-      `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status)
-       VALUES (?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
-         amount = IF(FIELD(VALUES(status), ?) > FIELD(status, ?), VALUES(amount), amount),
-         status = IF(FIELD(VALUES(status), ?) > FIELD(status, ?), VALUES(status), status)`,
+      `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status, as_of)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
+         amount = IF(${IS_NEWER}, VALUES(amount), amount), status = IF(${IS_NEWER}, VALUES(status), status)`,
       [
         provider,
-        reversal.providerReversalId,
-        reversal.kind,
-        reversal.providerPaymentId,
+        providerReversalId,
+        kind,
+        providerPaymentId,
         reversal.amount,
         reversal.currency,
         reversal.status,
+        asOf,
         ...Array.from({ length: 4 }, () => REVERSAL_STATUSES),
       ],
     );
     if (affected > 0) changed.push(reversal);
-    // A fee alone is no news of the money.
-    if (reversal.fee !== undefined)
+    const which = [provider, providerPaymentId, kind, providerReversalId];
+    const isThis = `provider = ? AND provider_payment_id = ? AND kind = ? AND provider_reversal_id = ?`;
+    // A time alone, or a fee, is no news of the money.
+    if (asOf)
       await modify(
         connection,
-        `UPDATE reversals SET fee = ? WHERE provider = ? AND provider_payment_id = ? AND kind = ?
-           AND provider_reversal_id = ?`,
-        [reversal.fee, provider, reversal.providerPaymentId, reversal.kind, reversal.providerReversalId],
+        `UPDATE reversals SET updated_at = updated_at, as_of = ? WHERE ${isThis} AND (as_of IS NULL OR as_of < ?)`,
+        [asOf, ...which, asOf],
       );
+    if (fee !== undefined)
+      await modify(connection, `UPDATE reversals SET fee = ? WHERE ${isThis}`, [fee, ...which]);
   }
   return changed;
 }
@@ -220,7 +230,7 @@ export async function applyReversals(
   const { paymentId, currency, amount } = payment;
   const reversals = await lockReversals(connection, [payment.provider, payment.providerPaymentId]);
   const [totals, refunds] = [sumReversals(currency, reversals), sumRefunds(currency, reversals)];
-  const mayPayAgain = await isDisputeWon(connection, payment, changed);
+  const mayPayAgain = await isDisputeNotLost(connection, payment, changed);
   const next = statusAfter(payment, totals, { refunded: refunds.succeeded, mayPayAgain });
   if (next !== payment.status) await changeStatus(connection, payment, next);
   await finishRefundRows(connection, paymentId, next === 'refunded' ? amount : refunds.succeeded);
@@ -250,10 +260,10 @@ async function changeStatus(
 }
 
 /**
- * Whether a lost dispute was won after all, so that the payment pays for its order again: its refund in full
- * was not requested here, and the order's stock was not returned.
+ * Whether a lost dispute was won after all or is open again, so that the payment pays for its order again:
+ * its refund in full was not requested here, and the order's stock was not returned.
  */
-async function isDisputeWon(
+async function isDisputeNotLost(
   connection: PoolConnection,
   payment: Payment,
   changed: readonly Reversal[],

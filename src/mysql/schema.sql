@@ -315,6 +315,8 @@ CREATE TABLE IF NOT EXISTS reversals (
   -- What the provider charges for it; null: not reported.
   fee BIGINT NULL,
   status VARCHAR(10) NOT NULL,
+  -- Of a dispute: the time of the latest statement of the provider about it, by the provider's clock.
+  as_of DATETIME(3) NULL,
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
   UNIQUE KEY reversals_once_each (provider, provider_payment_id, kind, provider_reversal_id),
@@ -530,4 +532,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 7);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 8);

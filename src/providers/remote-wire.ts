@@ -198,6 +198,9 @@ export type ReversalsReply = z.infer<typeof reversalsReplySchema>;
 export const noticeEnvelopeSchema = z.object({ type: z.string().min(1) });
 
 const timestampSchema = z.iso.datetime({ offset: true });
+const disputeTimeSchema = timestampSchema.describe(
+  'When it happened. Of several notices about one dispute the latest by this time counts, in whatever order they come.',
+);
 const noticeMoneySchema = z.object({
   reference: referenceSchema,
   amount: amountSchema,
@@ -229,10 +232,14 @@ export const moneyNoticeSchema = z.discriminatedUnion('type', [
     timestamp: timestampSchema,
     data: reversedSchema.extend({ refund_id: idSchema, status: reversalStatusSchema }),
   }),
-  z.object({ type: z.literal('dispute.opened'), timestamp: timestampSchema, data: disputeSchema }),
   z.object({
-    type: z.literal('dispute.closed'),
-    timestamp: timestampSchema,
+    type: z.literal('dispute.opened').describe('Also when a dispute that was closed opens again.'),
+    timestamp: disputeTimeSchema,
+    data: disputeSchema,
+  }),
+  z.object({
+    type: z.literal('dispute.closed').describe('Also when a dispute that was closed is decided otherwise.'),
+    timestamp: disputeTimeSchema,
     data: disputeSchema.extend({ won: z.boolean() }),
   }),
 ]);

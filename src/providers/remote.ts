@@ -13,6 +13,7 @@ import type {
   PaymentNotice,
   ListedPayment,
 } from '../money/payment.ts';
+import { listedAsOf } from './as-of.ts';
 import { busyAfter, unpaced, type Paced } from './pacing.ts';
 import {
   type AmountRules,
@@ -101,6 +102,8 @@ export interface Reply {
   status: number;
   /** Seconds, where the provider says when to repeat. */
   retryAfter: string | null;
+  /** When the provider answered, by its own clock. */
+  date: string | null;
   /** Undefined: of a refusal that is not JSON. */
   body: unknown;
 }
@@ -131,12 +134,12 @@ export async function send(
   });
   const text = await readBounded(response);
   const { ok, status } = response;
-  const retryAfter = response.headers.get('retry-after');
+  const [retryAfter, date] = [response.headers.get('retry-after'), response.headers.get('date')];
   try {
-    return { ok, status, retryAfter, body: JSON.parse(text) as unknown };
+    return { ok, status, retryAfter, date, body: JSON.parse(text) as unknown };
   } catch (error) {
     // A gateway in front of the provider refuses in words of its own, which have no code.
-    if (!ok) return { ok, status, retryAfter, body: undefined };
+    if (!ok) return { ok, status, retryAfter, date, body: undefined };
     throw new Error(`the provider answered ${status} to ${path}, and not in JSON`, { cause: error });
   }
 }
@@ -221,22 +224,22 @@ function toNotice(notice: MoneyNotice, eventId: string): PaymentNotice {
       };
     }
     case 'dispute.opened':
-      return toDisputeNotice(notice.data, eventId, 'pending');
+      return toDisputeNotice(notice, eventId, 'pending');
     case 'dispute.closed':
-      return toDisputeNotice(notice.data, eventId, notice.data.won ? 'failed' : 'succeeded');
+      return toDisputeNotice(notice, eventId, notice.data.won ? 'failed' : 'succeeded');
     default:
       return notice satisfies never;
   }
 }
 
 function toDisputeNotice(
-  data: Extract<MoneyNotice, { type: 'dispute.opened' }>['data'],
+  { timestamp, data }: Extract<MoneyNotice, { type: 'dispute.opened' | 'dispute.closed' }>,
   eventId: string,
   status: ReversalStatus,
 ): PaymentNotice {
   const { dispute_id: id, payment_id, amount, currency, fee } = data;
   const reversal = toReversal({ kind: 'dispute', id, payment_id, amount, currency, status, fee });
-  return { kind: 'payment_reversed', eventId, reversal };
+  return { kind: 'payment_reversed', eventId, reversal: { ...reversal, asOfMs: Date.parse(timestamp) } };
 }
 
 function parseJson(rawBody: string): unknown {
@@ -328,9 +331,12 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
 
     listReversals: async (providerPaymentId) => {
       const query = `payment_id=${encodeURIComponent(providerPaymentId)}`;
+      const startedMs = performance.now();
       const reply = await call('GET', `v1/reversals?${query}`);
       if (!reply.ok) throw unexpected('list its reversals', reply);
-      return reversalsReplySchema.parse(reply.body).data.map(toReversal);
+      const asOfMs = listedAsOf(reply.date, performance.now() - startedMs);
+      const listed = reversalsReplySchema.parse(reply.body).data.map(toReversal);
+      return listed.map((one) => (one.kind === 'dispute' ? { ...one, asOfMs } : one));
     },
 
     listPayments: async function* listPayments(sinceMs = 0, untilMs?: number) {

@@ -256,10 +256,10 @@ const disputeSchema = z.object({
 });
 
 /** @throws ZodError */
-export function toDispute(dispute: unknown, providerPaymentId: string): Reversal {
+export function toDispute(dispute: unknown, providerPaymentId: string, asOfMs: number): Reversal {
   const { id, balance_transactions: booked, ...rest } = disputeSchema.parse(dispute);
   const fee = feeOf(booked ?? [], rest.currency);
-  return { kind: 'dispute', providerReversalId: id, providerPaymentId, ...rest, ...fee };
+  return { kind: 'dispute', providerReversalId: id, providerPaymentId, ...rest, asOfMs, ...fee };
 }
 
 const reversedSchema = z.object({ payment_intent: referenceSchema.nullish() });
@@ -276,6 +276,8 @@ function reversedPaymentOf(object: unknown): string | undefined {
 const eventSchema = z.object({
   id: stripeIdSchema,
   type: z.string().min(1),
+  /** Unix seconds. What the event says of its object is as of then, however late the event comes. */
+  created: z.int(),
   data: z.object({ object: z.unknown() }),
 });
 type Event = z.infer<typeof eventSchema>;
@@ -317,6 +319,9 @@ function mapEvent(event: Event): PaymentNotice {
     case 'charge.dispute.created':
     case 'charge.dispute.updated':
     case 'charge.dispute.closed':
+    // A closed dispute that takes the money again, or gives it back, says so by these at the least.
+    case 'charge.dispute.funds_withdrawn':
+    case 'charge.dispute.funds_reinstated':
       return reversed(event, toDispute);
     default:
       return ignored(event);
@@ -326,12 +331,13 @@ function mapEvent(event: Event): PaymentNotice {
 /** A refund made by provider staff carries no metadata, so the notice names only the payment and no order. */
 function reversed(
   event: Event,
-  toReversal: (object: unknown, providerPaymentId: string) => Reversal,
+  toReversal: (object: unknown, providerPaymentId: string, asOfMs: number) => Reversal,
 ): PaymentNotice {
   const { object } = event.data;
   const providerPaymentId = reversedPaymentOf(object);
   if (providerPaymentId === undefined) return ignored(event);
-  return { kind: 'payment_reversed', eventId: event.id, reversal: toReversal(object, providerPaymentId) };
+  const reversal = toReversal(object, providerPaymentId, event.created * 1_000);
+  return { kind: 'payment_reversed', eventId: event.id, reversal };
 }
 
 function ignored({ id, type }: Event): PaymentNotice {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { Stripe } from 'stripe';
 import type { ListedPayment, Reversal } from '../money/payment.ts';
+import { listedAsOf } from './as-of.ts';
 import { busyAfter, unpaced, type Paced } from './pacing.ts';
 import {
   type AmountRules,
@@ -260,12 +261,15 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
   }
 
   async function listDisputes(providerPaymentId: string): Promise<Reversal[]> {
-    const disputes = await call(() =>
-      stripe.disputes
-        .list({ payment_intent: providerPaymentId, limit: PAGE_SIZE })
-        .autoPagingToArray({ limit: MAX_REVERSALS + 1 }),
-    );
-    return assertWhole(disputes).map((dispute) => toDispute(dispute, providerPaymentId));
+    const startedMs = performance.now();
+    const { disputes, date } = await call(async () => {
+      const listing = stripe.disputes.list({ payment_intent: providerPaymentId, limit: PAGE_SIZE });
+      const { lastResponse } = await listing;
+      const all = await listing.autoPagingToArray({ limit: MAX_REVERSALS + 1 });
+      return { disputes: all, date: lastResponse.headers['date'] };
+    });
+    const asOfMs = listedAsOf(date, performance.now() - startedMs);
+    return assertWhole(disputes).map((dispute) => toDispute(dispute, providerPaymentId, asOfMs));
   }
 
   return {

@@ -54,3 +54,21 @@ test('a chargeback is shown while it is open, and one that the shop wins leaves 
   expect(await shop.awaitPayment(bought, 'applied')).toMatchObject({ status: 'paid' });
   await expectStock(shop.stores, saleId, { sku: 'lamp', available: 8, held: 0, sold: 2 });
 });
+
+test('a chargeback that the shop had won is opened again and lost: the order follows, and an operator sees it', async () => {
+  const { saleId } = await shop.stores.openSale(buildSale());
+  const bought = await shop.buyAndPay(saleId, { quantity: 2 });
+  const payment = await shop.providerPaymentOf(bought);
+  const { id } = await shop.providerConsole.openDispute(payment);
+  await shop.awaitPayment(bought, 'disputed');
+  await shop.providerConsole.closeDispute(id, { won: true });
+  await shop.awaitPayment(bought, 'applied');
+
+  await shop.providerConsole.reopenDispute(id);
+  await shop.awaitPayment(bought, 'disputed');
+  expect(await countShown(payment)).toBe(1);
+  await shop.providerConsole.closeDispute(id, { won: false });
+
+  expect(await shop.awaitPayment(bought, 'refunded')).toMatchObject({ status: 'paid' });
+  expect(await countShown(payment)).toBe(1);
+});

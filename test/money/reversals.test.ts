@@ -120,6 +120,145 @@ describe('an applied payment', () => {
   });
 });
 
+describe('a dispute that was closed', () => {
+  const T0_MS = Date.UTC(2026, 10, 25, 12);
+
+  /** A paid order, and what the provider says of its dispute, each so many seconds after the first. */
+  async function openDisputed() {
+    const { order, payment } = await world.paidOrder();
+    const dispute = buildReversal(payment, { kind: 'dispute', status: 'pending' });
+    const statement = (status: Reversal['status'], second: number, change: Partial<Reversal> = {}) => ({
+      ...dispute,
+      status,
+      asOfMs: T0_MS + second * 1_000,
+      ...change,
+    });
+    const say = (...args: Parameters<typeof statement>) => reverse(stores, statement(...args));
+    return { order, payment, statement, say };
+  }
+
+  test('as won and is then lost takes the money: the order shows it, and an operator is asked about the stock', async () => {
+    const { order, payment, say } = await openDisputed();
+    await say('pending', 0);
+    await say('failed', 1);
+    await world.settleDue();
+
+    await say('succeeded', 2);
+
+    expect(await world.stateOf(order)).toMatchObject({
+      status: 'paid',
+      payment: 'refunded',
+      refunded: 4_900,
+    });
+    expect(await world.rowOf(payment)).toMatchObject({ status: 'refunded', due: 1 });
+    expect(await world.parkedReason(payment)).toContain('4900 went back');
+    expect(await world.returnedOf(order)).toEqual({ limit_returned: 1, stock_returned: 0 });
+    expect((await world.historyOf(order)).slice(2)).toEqual([
+      '3 paid applied',
+      '4 paid disputed',
+      '5 paid applied',
+      '6 paid refunded',
+    ]);
+  });
+
+  test('as a mere inquiry and comes back as a chargeback is shown as open, with the amount that it has now', async () => {
+    const { order, payment, say } = await openDisputed();
+    await say('failed', 1);
+    expect(await world.stateOf(order)).toMatchObject({ payment: 'applied' });
+
+    await say('pending', 2, { amount: 2_000 });
+
+    expect(await world.stateOf(order)).toMatchObject({ status: 'paid', payment: 'disputed' });
+    expect(await world.parkedReason(payment)).toContain('0 went back and 2000 may');
+  });
+
+  test('as lost and opens again leaves the order disputed, and refunded once it is lost again', async () => {
+    const { order, payment, say } = await openDisputed();
+    await say('succeeded', 1);
+    await say('pending', 2);
+    expect(await world.stateOf(order)).toMatchObject({ status: 'paid', payment: 'disputed' });
+    expect(await world.statusOf(payment)).toBe('applied');
+
+    await say('succeeded', 3);
+
+    expect(await world.stateOf(order)).toMatchObject({
+      status: 'paid',
+      payment: 'refunded',
+      refunded: 4_900,
+    });
+    // The limit came back once, when it was lost first.
+    expect(await world.returnedOf(order)).toEqual({ limit_returned: 1, stock_returned: 0 });
+  });
+
+  test('opens again while a refund is due: nothing more is sent back until it ends', async () => {
+    const { payment, say } = await openDisputed();
+    await say('failed', 1);
+    await stores.refunds.request(await world.idOf(payment), 'olga');
+    await world.settleDue();
+
+    await say('pending', 2);
+
+    const task = await stores.refunds.read({ paymentId: await world.idOf(payment) });
+    expect(task).toMatchObject({ status: 'refund_due', chargedBack: payment.amount });
+    // Its workflow is told.
+    expect(await world.rowOf(payment)).toMatchObject({ due: 1 });
+  });
+
+  const STATEMENTS = [
+    ['pending', 0],
+    ['failed', 1],
+    ['succeeded', 2],
+  ] as const;
+  test.each([[[0, 1, 2]], [[0, 2, 1]], [[1, 0, 2]], [[1, 2, 0]], [[2, 0, 1]], [[2, 1, 0]]])(
+    'is lost in the end though the notices come twice and in the order %j',
+    async (sequence) => {
+      const { order, payment, statement } = await openDisputed();
+      const notices = sequence
+        .flatMap((at) => STATEMENTS.slice(at, at + 1))
+        .map(([status, second]) => statement(status, second));
+      for (const reversal of [...notices, ...notices]) await reverse(stores, reversal);
+      expect(await reversalOf(statement('succeeded', 2))).toMatchObject({ status: 'succeeded' });
+      expect(await world.stateOf(order)).toMatchObject({ payment: 'refunded', refunded: 4_900 });
+      expect(await world.statusOf(payment)).toBe('refunded');
+    },
+  );
+
+  test.each([
+    ['pending', 'failed', 'failed'],
+    ['failed', 'pending', 'failed'],
+    ['succeeded', 'failed', 'failed'],
+    ['failed', 'succeeded', 'failed'],
+  ] as const)('in the second of another statement, %s and then %s, is %s', async (first, second, ends) => {
+    const { statement, say } = await openDisputed();
+    await say(first, 1);
+    await say(second, 1);
+    expect(await reversalOf(statement(ends, 1))).toMatchObject({ status: ends });
+  });
+
+  test('is as the latest list says, but not as one that was read before the latest notice', async () => {
+    const { statement, say } = await openDisputed();
+    await say('succeeded', 10);
+    await stores.refunds.recordReversals('sandbox', [statement('failed', 5)], 'provider');
+    expect(await reversalOf(statement('succeeded', 10))).toMatchObject({ status: 'succeeded' });
+
+    await stores.refunds.recordReversals('sandbox', [statement('failed', 20)], 'provider');
+    expect(await reversalOf(statement('failed', 20))).toMatchObject({ status: 'failed' });
+  });
+
+  test('and is only confirmed later is no news', async () => {
+    const { order, payment, say } = await openDisputed();
+    await say('succeeded', 1);
+    await world.settleDue();
+    const before = await world.stateOf(order);
+    await say('succeeded', 2);
+    expect(await world.stateOf(order)).toEqual(before);
+    expect(await world.rowOf(payment)).toMatchObject({ due: null });
+    // It counts all the same: what was said before it comes too late.
+    await say('failed', 1.5);
+    expect(await world.stateOf(order)).toEqual(before);
+  });
+});
+
 test('a parked payment that went back is refunded and waits for no operator any more', async () => {
   const { payment } = await world.withMoney(await world.storedOrder(), { amount: 1_000 });
   await reverse(stores, buildReversal(payment, { amount: 400 }));

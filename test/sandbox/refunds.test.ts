@@ -1,12 +1,13 @@
 /** Refunds and disputes at the sandbox provider, and how the shop's adapter reads them. */
 
 import { expect, test } from 'vitest';
-import type { ListedPayment } from '../../src/money/payment.ts';
+import type { ListedPayment, Reversal } from '../../src/money/payment.ts';
 import {
   RefundRefusedError,
   type PaymentProvider,
   type RefundRequest,
 } from '../../src/providers/provider.ts';
+import { reversalReplySchema } from '../../src/providers/remote-wire.ts';
 import {
   buildSessionRequest,
   call,
@@ -202,27 +203,85 @@ test.each([
       amount: 12_345,
       currency: 'SGD',
       status: 'pending',
+      asOfMs: expect.any(Number),
     });
     // What the payer's bank holds cannot be refunded, and is not returned yet.
     await expect(adapter.refund(buildRefund(paymentId))).rejects.toThrow('refund_exceeds_payment');
     expect(await list(adapter)).toMatchObject([{ totals: { succeeded: 0, isDisputed: true } }]);
-    expect(await adapter.listReversals(paymentId)).toEqual([reversal]);
+    const asListed = { ...reversal, asOfMs: expect.any(Number) };
+    expect(await adapter.listReversals(paymentId)).toEqual([asListed]);
 
     const closing = `/v1/test/disputes/${reversal.providerReversalId}/close`;
     expect((await call(sandbox, 'POST', closing, { body: { won } })).body).toMatchObject({ status });
     const second = await receiver.next();
     expect(adapter.verifyNotice(second.body, second.headers)).toMatchObject({
       kind: 'payment_reversed',
-      reversal: { ...reversal, status },
+      reversal: { ...asListed, status },
     });
     expect(await list(adapter)).toMatchObject([{ totals: { succeeded: returned, isDisputed: false } }]);
-    expect(await adapter.listReversals(paymentId)).toEqual([{ ...reversal, status }]);
-    expect(await call(sandbox, 'POST', closing, { body: { won: !won } })).toMatchObject({
+    expect(await adapter.listReversals(paymentId)).toEqual([{ ...asListed, status }]);
+    expect(await call(sandbox, 'POST', closing, { body: { won } })).toMatchObject({
       status: 409,
       body: { code: 'dispute_closed' },
     });
   }),
 );
+
+test('a dispute that was won opens again and is lost: each notice is later than the one before, and so is the list', () =>
+  withWorld(async ({ receiver, startSandbox }) => {
+    const sandbox = await startSandbox();
+    const adapter = connect(sandbox);
+    const paymentId = await takePayment(sandbox);
+    await receiver.next();
+    const { body: opened } = await call(sandbox, 'POST', `/v1/test/payments/${paymentId}/dispute`);
+    const dispute = `/v1/test/disputes/${reversalReplySchema.parse(opened).id}`;
+    const notices: Reversal[] = [];
+    const read = async (): Promise<void> => {
+      const { body, headers } = await receiver.next();
+      const notice = adapter.verifyNotice(body, headers);
+      if (notice.kind !== 'payment_reversed') throw new Error(`not a reversal: ${notice.kind}`);
+      notices.push(notice.reversal);
+    };
+    await read();
+    for (const [change, body] of [
+      ['close', { won: true }],
+      ['reopen', {}],
+      ['close', { won: false }],
+    ] as const) {
+      expect(await call(sandbox, 'POST', `${dispute}/${change}`, { body })).toMatchObject({ status: 200 });
+      await read();
+    }
+
+    expect(notices.map(({ status }) => status)).toEqual(['pending', 'failed', 'pending', 'succeeded']);
+    const times = notices.map(({ asOfMs = 0 }) => asOfMs);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    expect(new Set(notices.map(({ providerReversalId }) => providerReversalId)).size).toBe(1);
+    expect(await adapter.listReversals(paymentId)).toMatchObject([{ status: 'succeeded' }]);
+    expect(await call(sandbox, 'POST', `${dispute}/reopen`)).toMatchObject({ body: { status: 'pending' } });
+    expect(await call(sandbox, 'POST', `${dispute}/reopen`)).toMatchObject({
+      status: 409,
+      body: { code: 'dispute_open' },
+    });
+  }));
+
+test('a dispute that was won does not open again for money that has gone back since', () =>
+  withWorld(async ({ startSandbox }) => {
+    const sandbox = await startSandbox();
+    const adapter = connect(sandbox);
+    const paymentId = await takePayment(sandbox);
+    const { body: opened } = await call(sandbox, 'POST', `/v1/test/payments/${paymentId}/dispute`);
+    const dispute = `/v1/test/disputes/${reversalReplySchema.parse(opened).id}`;
+    await call(sandbox, 'POST', `${dispute}/close`, { body: { won: true } });
+    await adapter.refund(buildRefund(paymentId, { amount: 1 }));
+    for (const [change, body] of [
+      ['reopen', {}],
+      ['close', { won: false }],
+    ] as const)
+      expect(await call(sandbox, 'POST', `${dispute}/${change}`, { body })).toMatchObject({
+        status: 409,
+        body: { code: 'refund_exceeds_payment' },
+      });
+  }));
 
 test('the reversals of a payment are its refunds and its disputes', () =>
   withWorld(async ({ startSandbox }) => {

@@ -37,9 +37,9 @@ test('refunds, refusals and disputes are on disk the moment they are answered', 
     // What a kill would leave: the file as it is, without being closed.
     await copyFile(bookFile, `${bookFile}.killed`);
     const after = await startSandbox({ bookFile: `${bookFile}.killed` });
-    expect(await connect(after).listReversals(providerPaymentId)).toEqual(
-      await connect(before).listReversals(providerPaymentId),
-    );
+    const list = async (sandbox: { url: string }) =>
+      (await connect(sandbox).listReversals(providerPaymentId)).map((one) => ({ ...one, asOfMs: 0 }));
+    expect(await list(after)).toEqual(await list(before));
     expect(await call(after, 'GET', '/v1/payments')).toEqual(await call(before, 'GET', '/v1/payments'));
     expect(await refund(after, 'made')).toEqual(made);
     await expect(refund(after, 'refused')).rejects.toThrow('refund_refused');

@@ -18,11 +18,13 @@ import {
 const NO_SERVER = 'http://127.0.0.1:9';
 const adapter = connect(NO_SERVER);
 const FOREIGN = { holdfast_order_no: ORDER_NO, holdfast_deployment: 'other' };
+/** Unix seconds. */
+const CREATED = 1_795_600_000;
 /** Stripe's own tolerance is five minutes. */
 const STALE_SECONDS = 6 * 60;
 
 function buildEvent(type: string, object: unknown): string {
-  return JSON.stringify({ id: 'evt_1', object: 'event', type, data: { object } });
+  return JSON.stringify({ id: 'evt_1', object: 'event', type, created: CREATED, data: { object } });
 }
 
 function sign(payload: string, { secret = SECRET, ageSeconds = 0 } = {}): Record<string, string> {
@@ -195,7 +197,9 @@ test.each([
   ['charge.dispute.closed', 'warning_closed', 'failed'],
   ['charge.dispute.closed', 'lost', 'succeeded'],
   ['charge.dispute.closed', 'prevented', 'pending'],
-])('%s that is %s reports a chargeback that is %s', (type, status, expected) => {
+  ['charge.dispute.funds_withdrawn', 'needs_response', 'pending'],
+  ['charge.dispute.funds_reinstated', 'won', 'failed'],
+])('%s that is %s reports a chargeback that is %s, as of the event', (type, status, expected) => {
   expect(receive(type, buildDispute({ status }))).toEqual({
     kind: 'payment_reversed',
     eventId: 'evt_1',
@@ -206,6 +210,7 @@ test.each([
       amount: 12_345,
       currency: 'EUR',
       status: expected,
+      asOfMs: CREATED * 1_000,
     },
   });
 });

@@ -208,10 +208,14 @@ describe('the reversals of a payment', () => {
     stripe.script(DISPUTES, buildList([buildDispute(), buildDispute({ id: 'dp_2', status: 'lost' })]));
 
     const about = { providerPaymentId: 'pi_1', currency: 'EUR' };
-    expect(await list()).toEqual([
+    const [asOfMs, listedFromMs] = [expect.any(Number), Date.now()];
+    const listed = await list();
+    // Never later than the list was read, so that no notice of after that counts as older.
+    expect(listed.map((one) => (one.asOfMs ?? 0) <= listedFromMs)).toEqual([true, true, true]);
+    expect(listed).toEqual([
       { ...about, kind: 'refund', providerReversalId: 're_1', amount: 2_000, status: 'succeeded' },
-      { ...about, kind: 'dispute', providerReversalId: 'dp_1', amount: 12_345, status: 'pending' },
-      { ...about, kind: 'dispute', providerReversalId: 'dp_2', amount: 12_345, status: 'succeeded' },
+      { ...about, kind: 'dispute', providerReversalId: 'dp_1', amount: 12_345, status: 'pending', asOfMs },
+      { ...about, kind: 'dispute', providerReversalId: 'dp_2', amount: 12_345, status: 'succeeded', asOfMs },
     ]);
   });
 

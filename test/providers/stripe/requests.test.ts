@@ -244,7 +244,7 @@ test('the refunds and disputes of a payment are listed', async () => {
   // The mock's example refund succeeded, its example dispute is open.
   expect(reversals).toEqual([
     { ...about, kind: 'refund', providerReversalId: re, status: 'succeeded' },
-    { ...about, kind: 'dispute', providerReversalId: dp, status: 'pending' },
+    { ...about, kind: 'dispute', providerReversalId: dp, status: 'pending', asOfMs: expect.any(Number) },
   ]);
   expect(stripe.seen).toMatchObject([
     { route: 'GET /v1/refunds', query: { payment_intent: 'pi_1' } },
