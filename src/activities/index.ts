@@ -205,9 +205,7 @@ function createPlain(deps: ActivityDeps) {
     },
 
     /** Parks the refund, so that an operator sees that a step keeps failing, or that the provider is slow. */
-    async parkRefund(
-      input: RefundInput & { reason: string; cause?: RefundFailure['cause']; step?: string },
-    ): Promise<void> {
+    async parkRefund(input: RefundInput & Partial<RefundFailure> & { reason: string }): Promise<void> {
       const { reason, cause = 'step_failing', step = null } = input;
       const task = await refunds.read(input);
       if (task) await refunds.park(task.paymentId, reason, { cause, step });
@@ -249,8 +247,14 @@ async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
 /** A step makes refunds for so long: with two more calls of five seconds each it ends in time (steps.ts). */
 const REFUNDING_MS = 8_000;
 
+/** Nothing goes on by itself: an operator, staff or the provider has to change something. */
+export interface RefundStopped {
+  cause: 'refund_refused';
+  reason: string;
+}
+
 /** pending: all that is requested is on its way or disputed, or a request has to wait for the next look. */
-type RefundProgress = 'nothing-due' | 'pending' | 'refunded';
+export type RefundProgress = 'nothing-due' | 'pending' | 'refunded' | RefundStopped;
 
 export interface ActivityDeps extends Stores {
   provider: PaymentProvider;
@@ -301,14 +305,17 @@ async function giveBack(
 }
 
 /**
- * Makes one refund after the other, as long as the step may take.
- * @throws when the provider is away, refuses, or accepts less than what is due: the step is to be repeated
+ * Makes one refund after the other, as long as the step may take. One that is refused lets the others go
+ * first.
+ * @throws when the provider is away, refuses what it may accept later, or accepts less than what is due: the
+ *   step is to be repeated
  */
 async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgress> {
   const untilMs = performance.now() + REFUNDING_MS;
   // The list is always read first. An earlier request may have succeeded although its answer was lost,
   // longer ago than the provider remembers idempotency keys, and provider staff may have refunded.
   const listed = await deps.provider.listReversals(task.providerPaymentId);
+  const refusals: RefundRefusedError[] = [];
   let news = listed;
   for (;;) {
     const due = await record(deps, task, news);
@@ -319,9 +326,24 @@ async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgr
       throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
     const next = nextRefund(due, known);
     if (!next) return progressOf(due, known);
+    // A refused one is the last of them by now, so each was asked for once.
+    if (refusals.length >= next.requests) return endRefused(refusals);
     if (performance.now() > untilMs) return 'pending';
-    news = [await makeRefund(deps, due, next, known)];
+    try {
+      news = [await makeRefund(deps, due, next, known)];
+    } catch (error) {
+      if (!(error instanceof RefundRefusedError)) throw error;
+      refusals.push(error);
+      news = [];
+    }
   }
+}
+
+/** @throws a refusal that may pass: the step is to be repeated */
+function endRefused(refusals: readonly RefundRefusedError[]): RefundStopped {
+  const passing = refusals.find(({ isForGood }) => !isForGood);
+  if (passing) throw passing;
+  return { cause: 'refund_refused', reason: refusals.map(({ message }) => message).join('; ') };
 }
 
 /** @param known all that went back so far, which is newer than the provider's answer to a repeated key */
@@ -348,6 +370,7 @@ async function makeRefund(
     await record(deps, task, [made]);
     throw new Error(`refund ${made.providerReversalId} covers less than was requested`);
   }
+  if (task.refusal) await deps.refunds.forgetRefusal(task.paymentId, next.target);
   return made;
 }
 
@@ -363,16 +386,28 @@ async function record(
 }
 
 async function requestRefund(
-  { refunds, provider }: ActivityDeps,
+  { refunds, provider, log }: ActivityDeps,
   task: RefundTask,
   next: NextRefund,
 ): Promise<Reversal> {
-  const { providerPaymentId, currency } = task;
+  const { paymentId, providerPaymentId, orderNo, currency } = task;
   const refundKey = refundKeyOf(task, next);
   try {
     return await provider.refund({ refundKey, providerPaymentId, amount: next.amount, currency });
   } catch (error) {
-    if (error instanceof RefundRefusedError) await refunds.recordRefusal(task);
+    if (!(error instanceof RefundRefusedError)) throw error;
+    const { refusal, isForGood } = error;
+    const about = {
+      orderNo,
+      paymentId,
+      providerPaymentId,
+      amount: next.amount,
+      currency,
+      refusal,
+      isForGood,
+    };
+    log.warn(about, 'the provider refused a refund');
+    await refunds.recordRefusal(task, { target: next.target, refusal });
     throw error;
   }
 }
@@ -382,6 +417,8 @@ interface NextRefund {
   amount: number;
   /** What is refunded in all afterwards. */
   target: number;
+  /** How many requests are left to be made, this one included. */
+  requests: number;
 }
 
 /**
@@ -394,9 +431,10 @@ interface NextRefund {
 function nextRefund(task: RefundTask, reversals: readonly Reversal[]): NextRefund | undefined {
   const { succeeded, pending } = sumRefunds(task.currency, reversals);
   const refunded = succeeded + pending;
-  const target = task.targets.find((one) => one > refunded) ?? task.refundTarget;
+  const targets = task.targets.filter((one) => one > refunded);
+  const target = targets[0] ?? task.refundTarget;
   const amount = Math.min(target, task.amount - task.chargedBack) - refunded;
-  return amount > 0 ? { amount, target } : undefined;
+  return amount > 0 ? { amount, target, requests: Math.max(1, targets.length) } : undefined;
 }
 
 /**

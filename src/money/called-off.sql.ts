@@ -3,7 +3,8 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { isUnavailable, selectRows, type Pool } from '../mysql/connection.ts';
-import type { RefundWish } from './payment.ts';
+import { jsonText } from '../orders/content.ts';
+import { refusalSchema, type Refusal, type RefundWish } from './payment.ts';
 import {
   requestByOrder,
   requestedBefore,
@@ -161,17 +162,24 @@ export async function countPending(pool: Pool, jobId: string): Promise<PendingRe
   return { asked, unended: countOf('accepted') + busy, busy, refused: countOf('refused') };
 }
 
-const stuckRow = z.object({ orderNo: z.string(), cause: z.enum(['disputed', 'refused']) });
+const stuckRow = z.object({
+  orderNo: z.string(),
+  cause: z.enum(['disputed', 'refused']),
+  refusal: jsonText(refusalSchema).nullable(),
+});
+
+type StuckRefund = Omit<z.infer<typeof stuckRow>, 'refusal'> & { refusal?: Refusal };
 
 /** Orders whose refund was requested and does not go on: first those that the provider refuses. */
-export function listStuck(pool: Pool, jobId: string, limit: number): Promise<z.infer<typeof stuckRow>[]> {
-  return selectRows(
+export async function listStuck(pool: Pool, jobId: string, limit: number): Promise<StuckRefund[]> {
+  const rows = await selectRows(
     pool,
     stuckRow,
-    `SELECT r.order_no AS orderNo, ${WAIT} AS cause FROM ${REQUESTED}
+    `SELECT r.order_no AS orderNo, ${WAIT} AS cause, r.refusal FROM ${REQUESTED}
        AND ${WAIT} IN ('disputed', 'refused') ORDER BY cause = 'disputed', r.order_no LIMIT ?`,
     [keyOf({ jobId }), limit],
   );
+  return rows.map(({ refusal, ...row }) => ({ ...row, ...(refusal && { refusal }) }));
 }
 
 const sumRow = z.object({

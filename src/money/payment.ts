@@ -102,6 +102,15 @@ export interface Reversal {
   fee?: number;
 }
 
+/** What the provider said when it refused a refund; shortened, and without secrets. */
+export const refusalSchema = z.strictObject({
+  /** The provider's own word for it, for machines. */
+  code: z.string(),
+  /** A sentence for operators. */
+  message: z.string(),
+});
+export type Refusal = z.infer<typeof refusalSchema>;
+
 /** A verified and parsed webhook. `ignored` covers every event that moves no money. */
 export type PaymentNotice =
   | { kind: 'payment_succeeded'; eventId: string; payment: ProviderPayment }

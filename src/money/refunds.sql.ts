@@ -27,6 +27,7 @@ import {
   sumDisputes,
   sumReversals,
   type PaymentStatus,
+  type Refusal,
   type Reversal,
   type RefundWish,
   REFUND_REASONS,
@@ -301,8 +302,8 @@ export function withdraw(
     await modify(
       connection,
       `UPDATE refunds SET status = IF(refund_id = ?, 'failed', status), ended_at = IF(refund_id = ?, NOW(3), ended_at),
-       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND refund_id >= ? AND kind = 'request' AND status <> 'failed'`,
-      [refundId, refundId, refundId, refundTarget - target, paymentId, refundId],
+       target = target - IF(refund_id = ?, 0, ?) WHERE payment_id = ? AND target >= ? AND kind = 'request' AND status <> 'failed'`,
+      [refundId, refundId, refundId, refundTarget - target, paymentId, refund.target],
     );
     const payment = { ...own.payment, refundTarget: target };
     await applyReversals(connection, { payment, stored: own.stored }, [], 'workflow');
@@ -378,6 +379,8 @@ export interface RefundTask {
   status: PaymentStatus;
   /** How often the provider refused. After each refusal the next request needs another idempotency key. */
   refusals: number;
+  /** What it said when it last did; null: it did not, or has accepted since. */
+  refusal: Refusal | null;
   /** Minor units that are to be refunded in all. */
   refundTarget: number;
   /**
@@ -395,7 +398,7 @@ export interface RefundTask {
 
 /** Why a refund is shown to an operator. */
 export interface RefundFailure {
-  cause: 'step_failing' | 'refund_slow';
+  cause: 'step_failing' | 'refund_slow' | 'refund_refused';
   /** The words by which the Web UI shows the step; null: of a workflow from before it was recorded. */
   step: string | null;
 }
@@ -410,19 +413,6 @@ export async function read(pool: Pool, which: PaymentRef): Promise<RefundTask | 
   return { ...task, ...(await readTargets(pool, task.paymentId)), reversals, chargedBack };
 }
 
-/** Counts a refusal, which changes the key of the next request: the same key gets the same answer. */
-export async function recordRefusal(
-  pool: Pool,
-  { paymentId, providerPaymentId }: Pick<RefundTask, 'paymentId' | 'providerPaymentId'>,
-): Promise<void> {
-  await modify(
-    pool,
-    `UPDATE payments SET refund_refusals = refund_refusals + 1
-         WHERE payment_id = ? AND provider_payment_id = ?`,
-    [paymentId, providerPaymentId],
-  );
-}
-
 /** Parks a refund that keeps failing, for an operator. Its workflow goes on trying. */
 export async function park(
   pool: Pool,
@@ -432,8 +422,8 @@ export async function park(
 ): Promise<void> {
   const payment = await readPayment(pool, { paymentId });
   if (!payment) return;
-  const { providerPaymentId, orderNo, amount, currency } = payment;
-  const inputs = { paymentId, orderNo, amount, currency, step };
+  const { providerPaymentId, orderNo, amount, currency, refusal } = payment;
+  const inputs = { paymentId, orderNo, amount, currency, step, ...(refusal && { refusal: refusal.code }) };
   await parkWork(pool, 'refund', providerPaymentId, reason, { cause, inputs });
 }
 

@@ -50,6 +50,7 @@ import {
   selectPayments,
   setPaymentStatus,
   setRefundTarget,
+  clearRefusal,
   type LockedPayment,
   type Payment,
   hasGiveBack,
@@ -253,6 +254,7 @@ async function changeStatus(
   // All of it had gone back, whatever the cause, so all of it is to go back.
   if (status === 'refunded' && next === 'refund_due') await setRefundTarget(connection, paymentId, amount);
   if (status === 'refund_due' && next === 'applied') await unpark(connection, 'refund', providerPaymentId);
+  if (status === 'refund_due') await clearRefusal(connection, paymentId);
   if (next === 'refunded') await unpark(connection, 'refund', providerPaymentId);
   // The payment's session is paid at the provider and takes no other payment. To pay again needs another
   // session.

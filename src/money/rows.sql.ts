@@ -7,7 +7,13 @@ import { ANEW } from '../mysql/leases.ts';
 import { jsonText } from '../orders/content.ts';
 import type { OrderUnits } from '../orders/order.ts';
 import { lockOrder, type StoredOrder } from '../orders/rows.sql.ts';
-import { PAYMENT_STATUSES, REFUND_REASONS, type PaymentStatus, type RefundReason } from './payment.ts';
+import {
+  PAYMENT_STATUSES,
+  REFUND_REASONS,
+  refusalSchema,
+  type PaymentStatus,
+  type RefundReason,
+} from './payment.ts';
 
 /** A time of MySQL as Unix ms. */
 export const timeMs = z.date().transform((time) => time.getTime());
@@ -26,6 +32,8 @@ const paymentRow = z.object({
   reason: z.enum(REFUND_REASONS).nullable(),
   /** How often the provider refused to refund it. */
   refusals: z.int(),
+  /** What it said when it last did; null: it did not, or has accepted since. */
+  refusal: jsonText(refusalSchema).nullable(),
   /** Minor units that are to be refunded in all, by all requests; 0: none was made here. */
   refundTarget: z.int(),
   /** Whether it paid for its order, also when it went back later. */
@@ -34,6 +42,7 @@ const paymentRow = z.object({
 const PAYMENT = selectList(paymentRow, {
   reason: 'refund_reason',
   refusals: 'refund_refusals',
+  refusal: 'refund_refusal',
   wasApplied: 'applied_at IS NOT NULL',
 });
 
@@ -132,6 +141,17 @@ export async function setRefundTarget(
   await modify(connection, 'UPDATE payments SET refund_target = ? WHERE payment_id = ?', [target, paymentId]);
 }
 
+/** Forgets what the provider said, once no refund of the payment is refused. */
+export async function clearRefusal(connection: PoolConnection, paymentId: number): Promise<void> {
+  await modify(
+    connection,
+    `UPDATE payments SET refund_refusal = NULL WHERE payment_id = ? AND refund_refusal IS NOT NULL
+       AND NOT EXISTS (SELECT 1 FROM refunds r
+         WHERE r.payment_id = payments.payment_id AND r.status = 'requested' AND r.refusal IS NOT NULL)`,
+    [paymentId],
+  );
+}
+
 /** Has the relay start or signal the payment's refund workflow. */
 export async function makeRefundSignalDue(connection: PoolConnection, paymentId: number): Promise<void> {
   await modify(connection, `UPDATE payments SET engine_due_at = NOW(3), ${ANEW} WHERE payment_id = ?`, [
@@ -186,6 +206,8 @@ const refundRow = z.object({
   /** Of the request under this key. */
   fingerprint: z.string().nullable(),
   status: z.enum(REFUND_STATUSES),
+  /** What the provider said when it last refused it; null: it did not, or has accepted since. */
+  refusal: jsonText(refusalSchema).nullable(),
   createdAt: z.date(),
   endedAt: z.date().nullable(),
 });
@@ -206,7 +228,7 @@ export function partOf({ kind, refundId }: Pick<Refund, 'kind' | 'refundId'>): s
 
 export type NewRefund = Omit<
   Refund,
-  'refundId' | 'kind' | 'isStockGiven' | 'isLimitGiven' | 'status' | 'createdAt' | 'endedAt'
+  'refundId' | 'kind' | 'isStockGiven' | 'isLimitGiven' | 'status' | 'refusal' | 'createdAt' | 'endedAt'
 > & {
   /** Of its payment, by requests before this one. */
   refusalsBefore: number;
@@ -308,9 +330,9 @@ export async function finishRefundRows(
   await modify(
     connection,
     `UPDATE refunds SET ended_at = IF(target <= ?, COALESCE(ended_at, NOW(3)), NULL),
-       status = IF(target <= ?, 'succeeded', 'requested')
+       refusal = IF(target <= ?, NULL, refusal), status = IF(target <= ?, 'succeeded', 'requested')
      WHERE payment_id = ? AND status <> 'failed'`,
-    [refunded, refunded, paymentId],
+    [refunded, refunded, refunded, paymentId],
   );
 }
 

@@ -285,10 +285,12 @@ CREATE TABLE IF NOT EXISTS payments (
   -- among all others.
   applied_at DATETIME(3) NULL,
   -- refund_target: what is to go back in all, by all requests. engine_due_at: when the relay is to start or signal
-  -- the payment's refund workflow; null: neither. engine_since, engine_failures: as of an order.
+  -- the payment's refund workflow; null: neither. engine_since, engine_failures: as of an order. refund_refusal: JSON,
+  -- what the provider said when it last refused; null: it did not, or has accepted since.
   refund_reason VARCHAR(32) NULL,
   refund_target BIGINT UNSIGNED NOT NULL DEFAULT 0,
   refund_refusals INT UNSIGNED NOT NULL DEFAULT 0,
+  refund_refusal TEXT NULL,
   engine_due_at DATETIME(3) NULL,
   engine_since DATETIME(3) NULL,
   engine_failures TINYINT UNSIGNED NOT NULL DEFAULT 0,
@@ -326,7 +328,7 @@ CREATE TABLE IF NOT EXISTS reversals (
 -- What goes back of a paid order. kind: request (staff send money back, with or without units), return (an operator puts
 -- the units of a refunded order on sale again), rule (the sale's rule gives the limit back, as all of the money went
 -- back). target: what has gone back of the payment once this refund
--- has ended. items: JSON, the units that it is about; null: none. given_back: what it gives back is booked;
+-- has ended. refusal: as refund_refusal of the payment. items: JSON, the units that it is about; null: none. given_back: what it gives back is booked;
 -- stock_given, limit_given: what that was. refusals_before: refund_refusals of the payment when it was requested.
 -- status: requested, succeeded, failed (withdrawn).
 CREATE TABLE IF NOT EXISTS refunds (
@@ -344,6 +346,7 @@ CREATE TABLE IF NOT EXISTS refunds (
   stock_given BOOLEAN NOT NULL DEFAULT FALSE,
   limit_given BOOLEAN NOT NULL DEFAULT FALSE,
   refusals_before INT UNSIGNED NOT NULL DEFAULT 0,
+  refusal TEXT NULL,
   reason VARCHAR(500) NULL,
   actor VARCHAR(255) NOT NULL,
   idempotency_key VARCHAR(128) NULL,

@@ -33,6 +33,8 @@ const STEP =
 const ADVICE: Record<string, string> = {
   step_failing: STEP,
   refund_slow: 'ask the provider; the refund ends here by itself when it ends there',
+  refund_refused:
+    'mend what the provider names, then `ops parked retry`; or have the refund withdrawn, or pay back by hand and `ops parked resolve`',
   no_order_named: DECIDE,
   wrong_amount: DECIDE,
   reversed: 'decide whether the units may be sold again: `ops return-stock`, or resolve to leave them sold',

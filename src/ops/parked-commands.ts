@@ -223,7 +223,9 @@ async function list(
 function toRow(entry: ParkedEntry, withState: boolean): string[] {
   const { parkedId, kind, cause, firstAt, times, reference } = entry;
   const since = formatAge(Date.now() - firstAt.getTime());
-  const row = [String(parkedId), kind, cause, since, String(times), reference];
+  const { refusal } = entry.inputs;
+  const why = typeof refusal === 'string' ? `${cause} (${refusal})` : cause;
+  const row = [String(parkedId), kind, why, since, String(times), reference];
   return withState ? [...row, stateOf(entry)] : row;
 }
 

@@ -25,6 +25,7 @@ export type ParkedKind = (typeof PARKED_KINDS)[number];
 export const PARKED_CAUSES = {
   step_failing: 'a step of the order or the refund keeps failing, and is tried again',
   refund_slow: 'the provider accepted the refund and has not finished it within a day',
+  refund_refused: 'the provider refused the refund, and would refuse the same again',
   no_order_named: 'the payment names no order of any sale',
   wrong_amount: "the payment is not of the order's amount or currency",
   undecided: 'nothing could be decided about the payment for an hour, as its sale is not in Redis',

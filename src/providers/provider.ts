@@ -3,7 +3,8 @@
  * docs/payments.md says how to add one.
  */
 
-import type { ListedPayment, PaymentNotice, ProviderPayment, Reversal } from '../money/payment.ts';
+import { redactCredentials } from '../log.ts';
+import type { ListedPayment, PaymentNotice, ProviderPayment, Refusal, Reversal } from '../money/payment.ts';
 
 export interface SessionRequest {
   /** Holdfast's id of the session, and the call's idempotency key: a repeat opens no second session. */
@@ -66,6 +67,36 @@ export class SessionRefusedError extends Error {
  */
 export class RefundRefusedError extends Error {
   override name = 'RefundRefusedError';
+  readonly refusal: Refusal;
+  /** No repeat of the same request can succeed, under whatever key: something else has to change first. */
+  readonly isForGood: boolean;
+
+  constructor({ isForGood, ...said }: Refusal & { isForGood: boolean }, options?: ErrorOptions) {
+    const refusal = cleanRefusal(said);
+    super(`the provider refused the refund: ${refusal.code}: ${refusal.message}`, options);
+    this.refusal = refusal;
+    this.isForGood = isForGood;
+  }
+}
+
+/** Characters: a code is a word or two, and a message a sentence, which a page of an operator shows whole. */
+const MAX_CODE_CHARS = 64;
+const MAX_MESSAGE_CHARS = 300;
+/** Keys of providers (`sk_live_…`, `whsec_…`), bearer tokens, and numbers as long as those of cards. */
+const SECRETS = /\b(?:sk|rk|pk|whsec)_[\w*]+|\bBearer\s+\S+|\b(?:\d[ -]?){11,}\d\b/gi;
+
+function cleanRefusal({ code, message }: Refusal): Refusal {
+  // Cut between characters, not within one.
+  const clean = (text: string, chars: number): string =>
+    Array.from(
+      redactCredentials(text.slice(0, 10 * chars))
+        .replaceAll(SECRETS, '***')
+        .replaceAll(/[\p{C}\s]+/gu, ' ')
+        .trim(),
+    )
+      .slice(0, chars)
+      .join('');
+  return { code: clean(code, MAX_CODE_CHARS), message: clean(message, MAX_MESSAGE_CHARS) };
 }
 
 /** Thrown by any call that the provider must not get now: it did nothing, and is to be repeated later. */

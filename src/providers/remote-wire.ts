@@ -145,7 +145,16 @@ export const paymentsPageSchema = paymentsReplySchema.extend({ data: z.array(z.u
 
 export const voidReplySchema = z.object({ status: z.literal('voided') });
 
-export const problemReplySchema = z.object({ code: z.string() });
+export const problemReplySchema = z.object({
+  code: z.string(),
+  title: z.string().optional().describe('The code in a sentence.'),
+  detail: z
+    .string()
+    .optional()
+    .describe(
+      'Why, in a sentence for the operators of the shop, instead of the title. At most 300 characters are kept.',
+    ),
+});
 export const alreadyPaidReplySchema = z.object({
   code: z.literal('already_paid'),
   payment: moneySchema.extend({ id: idSchema, signed_order: signedOrderReplySchema }),
@@ -172,6 +181,12 @@ export const refusalCodeSchema = z.enum([
   'currency_mismatch',
   'idempotency_key_reused',
 ]);
+/** Those after which the same request is not repeated, as it would be refused again. */
+export const FINAL_REFUSALS: readonly z.infer<typeof refusalCodeSchema>[] = [
+  'refund_exceeds_payment',
+  'too_many_refunds',
+  'currency_mismatch',
+];
 
 export const reversalsQuerySchema = z.object({ payment_id: idSchema });
 

@@ -25,6 +25,7 @@ import {
   type PaymentProvider,
 } from './provider.ts';
 import {
+  FINAL_REFUSALS,
   MONEY_TYPES,
   moneyNoticeSchema,
   noticeEnvelopeSchema,
@@ -300,7 +301,11 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
           expires_at: new Date(request.expiresAtMs).toISOString(),
         },
       });
-      if (!reply.ok) throw refusedOr(SessionRefusedError, sessionRefusalCodeSchema, 'open a session', reply);
+      if (!reply.ok) {
+        const refused = sessionRefusalCodeSchema.safeParse(codeOf(reply));
+        if (!refused.success) throw unexpected('open a session', reply);
+        throw new SessionRefusedError(`the provider refused to open a session: ${refused.data}`);
+      }
       const session = sessionReplySchema.parse(reply.body);
       return {
         providerSessionId: session.id,
@@ -326,7 +331,12 @@ export function createRemoteAdapter(options: RemoteAdapterOptions): PaymentProvi
         body: { payment_id: providerPaymentId, amount, currency },
       });
       if (reply.ok) return toReversal(reversalReplySchema.parse(reply.body));
-      throw refusedOr(RefundRefusedError, refusalCodeSchema, `refund ${providerPaymentId}`, reply);
+      const refused = refusalCodeSchema.safeParse(codeOf(reply));
+      if (!refused.success) throw unexpected(`refund ${providerPaymentId}`, reply);
+      const code = refused.data;
+      const { title, detail } = problemReplySchema.parse(reply.body);
+      const message = detail ?? title ?? `it gave no reason for ${providerPaymentId}`;
+      throw new RefundRefusedError({ code, message, isForGood: FINAL_REFUSALS.includes(code) });
     },
 
     listReversals: async (providerPaymentId) => {
@@ -385,16 +395,3 @@ function toListed(payment: z.infer<typeof paymentReplySchema>): ListedPayment {
 
 /** The sandbox takes any amount that a sale may have; what another takes, it alone knows. */
 export const remoteAmountRules: AmountRules = { priceFault: () => undefined, refundFault: () => undefined };
-
-/** The error of a call that failed: of the given class where its code says that nothing was done. */
-function refusedOr(
-  Refused: typeof SessionRefusedError | typeof RefundRefusedError,
-  refusals: z.ZodType<string>,
-  attempt: string,
-  reply: Reply,
-): Error {
-  const refusal = refusals.safeParse(codeOf(reply));
-  return refusal.success
-    ? new Refused(`the provider refused to ${attempt}: ${refusal.data}`)
-    : unexpected(attempt, reply);
-}

@@ -316,9 +316,11 @@ export function createStripeAdapter(options: StripeAdapterOptions): PaymentProvi
         return toRefund(refund, providerPaymentId);
       } catch (error) {
         if (!isRefusal(error)) throw error;
-        throw new RefundRefusedError(`Stripe refused the refund: ${error.code ?? error.type}`, {
-          cause: error,
-        });
+        const { code, type, message } = error;
+        throw new RefundRefusedError(
+          { code: code ?? type, message, isForGood: isFinalRefusal(error) },
+          { cause: error },
+        );
       }
     },
 
@@ -416,6 +418,17 @@ function isRefusal(error: unknown): error is Stripe.errors.StripeError {
     error instanceof Stripe.errors.StripeCardError ||
     error instanceof Stripe.errors.StripeIdempotencyError
   );
+}
+
+/** Codes of refused requests that money on the account overcomes. */
+const PASSING_REFUSALS: readonly (string | undefined)[] = ['balance_insufficient', 'insufficient_funds'];
+
+/**
+ * Whether Stripe would refuse the same refund again under another key: it calls the request itself invalid,
+ * as of a payment that is refunded, disputed or not known. What a bank has declined may pass later.
+ */
+function isFinalRefusal(error: Stripe.errors.StripeError): boolean {
+  return error instanceof Stripe.errors.StripeInvalidRequestError && !PASSING_REFUSALS.includes(error.code);
 }
 
 /** @throws when the list may have been cut */

@@ -5,6 +5,7 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import type { Refusal } from '../money/payment.ts';
 import {
   inTransaction,
   modify,
@@ -199,13 +200,17 @@ export async function noteException(
 }
 
 const exceptionRow = z.object({ orderNo: z.string(), cause: z.enum(EXCEPTION_CAUSES) });
+
 const countRow = z.object({ status: z.string(), orders: z.coerce.number(), amount: z.coerce.number() });
 const sumRow = z.object({ orders: z.coerce.number(), amount: z.coerce.number() });
 const currencyRow = z.object({ currency: z.string() });
 
 /** `amount` in minor units. */
 export type Sum = z.infer<typeof sumRow>;
-export type CallOffException = z.infer<typeof exceptionRow>;
+export type CallOffException = z.infer<typeof exceptionRow> & {
+  /** What the provider said when it refused. */
+  refusal?: Refusal;
+};
 
 const NOTHING: Sum = { orders: 0, amount: 0 };
 

@@ -9,6 +9,7 @@ import * as calledOffMoney from '../money/called-off.sql.ts';
 import * as returnedUnits from '../money/give-back-walk.sql.ts';
 import * as inbox from '../money/inbox.sql.ts';
 import * as refunds from '../money/refunds.sql.ts';
+import * as refusals from '../money/refusals.sql.ts';
 import {
   bookGiveBacks,
   readGiveBacks,
@@ -76,7 +77,8 @@ export function mysqlStores(pool: Pool) {
       request: refunds.request,
       withdraw: refunds.withdraw,
       read: refunds.read,
-      recordRefusal: refunds.recordRefusal,
+      recordRefusal: refusals.recordRefusal,
+      forgetRefusal: refusals.forgetRefusal,
       park: refunds.park,
       unpark: refunds.unpark,
       readRefundsOf,

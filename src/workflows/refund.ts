@@ -30,7 +30,7 @@ const SHOW_AFTER_MS = 24 * 60 * 60 * 1000;
  */
 const HISTORY_EVENTS_MAX = 1_000;
 
-/** A refund that the provider accepted and has not finished. */
+/** A refund that is not finished, since the provider accepted it or something was changed about it. */
 interface Pending {
   /** Unix time in ms. */
   sinceMs: number;
@@ -61,19 +61,32 @@ export async function RefundWorkflow(input: RefundRun): Promise<void> {
   await CancellationScope.nonCancellable(async () => {
     do {
       hasNews = false;
-      // A call that the provider refuses or does not answer is repeated inside the step (steps.ts). This
-      // looks again at a refund that was accepted and is not finished.
-      while ((await steps.refundPayment(payment)) === 'pending') {
-        pending ??= { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: false };
-        if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
-          // At each look, for a step that failed and then worked in between has taken it off the list.
-          const reason = 'the provider has not finished the refund within a day';
-          await steps.parkRefund({ ...payment, reason, cause: 'refund_slow' });
-          pending = { ...pending, isShown: true };
+      // A call that the provider does not answer, or refuses for now, is repeated inside the step (steps.ts).
+      // This looks again at a refund that was accepted and is not finished, or that was refused for good.
+      for (;;) {
+        const progress = await steps.refundPayment(payment);
+        if (progress === 'nothing-due' || progress === 'refunded') break;
+        if (progress === 'pending') {
+          pending ??= { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: false };
+          if (Date.now() - pending.sinceMs >= SHOW_AFTER_MS) {
+            // At each look, for a step that failed and then worked in between has taken it off the list.
+            const reason = 'the provider has not finished the refund within a day';
+            await steps.parkRefund({ ...payment, reason, cause: 'refund_slow' });
+            pending = { ...pending, isShown: true };
+          } else if (pending.isShown) {
+            // It was refused, and is accepted by now.
+            await steps.unparkRefund(payment);
+            pending = { ...pending, isShown: false };
+          }
+          await condition(() => hasNews, pending.pauseMs, { summary: SUMMARIES.refundPending });
+          pending = { ...pending, pauseMs: Math.min(pending.pauseMs * 2, MAX_PAUSE_MS) };
+        } else {
+          await steps.parkRefund({ ...payment, ...progress });
+          // Without an end, in sight of an operator. A notice, a request of staff and a retry wake it.
+          await condition(() => hasNews);
+          pending = { sinceMs: Date.now(), pauseMs: FIRST_PAUSE_MS, isShown: true };
         }
-        await condition(() => hasNews, pending.pauseMs, { summary: SUMMARIES.refundPending });
         hasNews = false;
-        pending = { ...pending, pauseMs: Math.min(pending.pauseMs * 2, MAX_PAUSE_MS) };
         if (workflowInfo().historyLength > HISTORY_EVENTS_MAX) {
           await continueAsNew<typeof RefundWorkflow>({ ...payment, pending });
         }

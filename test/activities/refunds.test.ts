@@ -3,7 +3,7 @@
  * scripted, so that it can answer the worst at the worst moment.
  */
 
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { createActivities } from '../../src/activities/index.ts';
 import type { Reversal } from '../../src/money/payment.ts';
@@ -21,7 +21,9 @@ beforeAll(async () => {
   stage = await openStage();
 });
 
-type Answer = Reversal['status'] | 'refused' | 'unheard' | 'away';
+const SAID = { code: 'charge_disputed', message: 'There is an open dispute about it.' };
+
+type Answer = Reversal['status'] | 'refused' | 'refused-for-good' | 'unheard' | 'away';
 
 /** What a provider has answered under each key of its account. */
 type Keys = Map<string, Reversal | 'refused'>;
@@ -44,12 +46,18 @@ function createScript(providerPaymentId: string, currency: string, byKey: Keys =
     asked.push(request);
     const answer = answers.shift() ?? 'succeeded';
     if (answer === 'away') throw new Error('connect ECONNREFUSED');
-    const isFinal = answer === 'pending' || answer === 'succeeded' || answer === 'failed';
+    if (answer === 'refused-for-good') throw new RefundRefusedError({ ...SAID, isForGood: true });
+    const isForGood = answer === 'pending' || answer === 'succeeded' || answer === 'failed';
     const known = byKey.get(request.refundKey);
     const made =
-      known ?? (answer === 'refused' ? answer : enter(request.amount, isFinal ? answer : 'succeeded'));
+      known ?? (answer === 'refused' ? answer : enter(request.amount, isForGood ? answer : 'succeeded'));
     byKey.set(request.refundKey, made);
-    if (made === 'refused') throw new RefundRefusedError('no money on the account');
+    if (made === 'refused')
+      throw new RefundRefusedError({
+        code: 'no_money',
+        message: 'no money on the account',
+        isForGood: false,
+      });
     if (answer === 'unheard') throw new Error('timeout');
     return made;
   }
@@ -579,6 +587,137 @@ test('refundPayment sends a part while Redis is away, to which an earlier one is
   expect(await owed.status()).toEqual(['applied']);
   expect(await owed.refund()).toBe('nothing-due');
   expect((await stage.look(owed.order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
+});
+
+describe('a refund that the provider refuses for good', () => {
+  const refundsOf = async ({ order }: Owed) =>
+    (await stage.stores.refunds.readRefundsOf(order.orderNo)).map(({ amount, status, refusal }) => [
+      amount,
+      status,
+      refusal?.code ?? null,
+    ]);
+  const refusalOf = async ({ paymentId }: Owed) => (await stage.stores.refunds.read({ paymentId }))?.refusal;
+
+  test('is asked for once, and stops with what the provider said', async () => {
+    const owed = await openDue();
+    owed.script.answers('refused-for-good');
+
+    expect(await owed.refund()).toEqual({
+      cause: 'refund_refused',
+      reason: 'the provider refused the refund: charge_disputed: There is an open dispute about it.',
+    });
+
+    expect(owed.script.asked).toHaveLength(1);
+    expect(await owed.status()).toEqual(['refund_due']);
+    expect(await refusalOf(owed)).toEqual(SAID);
+    expect(await refundsOf(owed)).toEqual([[owed.order.total, 'requested', SAID.code]]);
+  });
+
+  test('is asked for under another key once something is changed, and what was said is forgotten', async () => {
+    const owed = await openDue();
+    owed.script.answers('refused-for-good', 'pending');
+    await owed.refund();
+
+    expect(await owed.refund()).toBe('pending');
+
+    const [first, second] = owed.script.asked;
+    expect(second?.refundKey).not.toBe(first?.refundKey);
+    expect(await refusalOf(owed)).toBeNull();
+    expect(await refundsOf(owed)).toEqual([[owed.order.total, 'requested', null]]);
+    owed.script.turn('succeeded');
+    expect(await owed.refund()).toBe('refunded');
+  });
+
+  test.each(['refused-for-good', 'refused'] as const)(
+    'or for now (%s) holds up no other request for the same payment, and is sent when it can be',
+    async (answer) => {
+      const owed = await openPaid({ isDue: false });
+      await requestPart(owed, 1_000, 'one');
+      await requestPart(owed, 300, 'two');
+      await requestPart(owed, 200, 'three');
+      owed.script.answers(answer, 'succeeded', 'succeeded', answer);
+
+      const outcome = owed.refund();
+      if (answer === 'refused') await expect(outcome).rejects.toThrow('no money on the account');
+      else expect(await outcome).toMatchObject({ cause: 'refund_refused' });
+
+      expect(owed.script.asked.map(({ amount }) => amount)).toEqual([1_000, 300, 200]);
+      const code = answer === 'refused' ? 'no_money' : SAID.code;
+      expect(await refundsOf(owed)).toEqual([
+        [1_000, 'requested', code],
+        [300, 'succeeded', null],
+        [200, 'succeeded', null],
+      ]);
+      expect(await owed.status()).toEqual(['refund_due']);
+
+      owed.script.answers();
+      expect(await owed.refund()).toBe('refunded');
+      expect(owed.script.book.map(({ amount }) => amount)).toEqual([300, 200, 1_000]);
+      expect(await owed.status()).toEqual(['applied']);
+      expect(await refusalOf(owed)).toBeNull();
+    },
+  );
+
+  test('is asked for once a run, however many there are', async () => {
+    const owed = await openPaid({ isDue: false });
+    await requestPart(owed, 1_000, 'one');
+    await requestPart(owed, 300, 'two');
+    owed.script.answers('refused-for-good', 'refused-for-good', 'refused-for-good');
+
+    expect(await owed.refund()).toMatchObject({ cause: 'refund_refused' });
+
+    expect(owed.script.asked.map(({ amount }) => amount)).toEqual([1_000, 300]);
+    expect(await refundsOf(owed)).toEqual([
+      [1_000, 'requested', SAID.code],
+      [300, 'requested', SAID.code],
+    ]);
+  });
+
+  test('can be withdrawn, also after another one went first; its words stay with it', async () => {
+    const owed = await openPaid({ isDue: false });
+    await requestPart(owed, 1_000, 'one');
+    await requestPart(owed, 300, 'two');
+    owed.script.answers('refused-for-good');
+    await owed.refund();
+    const [first] = await stage.stores.refunds.readRefundsOf(owed.order.orderNo);
+
+    const by = { actor: 'olga', reason: null };
+    expect(await stage.stores.refunds.withdraw(owed.order.orderNo, first?.refundId ?? 0, by)).toMatchObject({
+      kind: 'withdrawn',
+    });
+
+    expect(await owed.status()).toEqual(['applied']);
+    expect(await refundsOf(owed)).toEqual([
+      [1_000, 'failed', SAID.code],
+      [300, 'succeeded', null],
+    ]);
+    expect(await refusalOf(owed)).toBeNull();
+    await requestPart(owed, owed.order.total - 300, 'rest');
+    expect(await owed.refund()).toBe('refunded');
+    expect(await owed.status()).toEqual(['refunded']);
+  });
+
+  test('lets a request without money go first that was made after it', async () => {
+    const owed = await openPaid({ isDue: false });
+    await requestPart(owed, 1_000, 'one');
+    const units = [{ sku: 'lamp', quantity: 1 }];
+    await stage.stores.refunds.requestByOrder(
+      owed.order.orderNo,
+      { kind: 'units', items: units, amount: 0, charges: false, restock: true, restoresLimit: true },
+      { actor: 'olga', reason: null },
+      { idempotencyKey: 'units', fingerprint: 'f' },
+    );
+    await requestPart(owed, 300, 'two');
+    owed.script.answers('refused-for-good');
+
+    expect(await owed.refund()).toMatchObject({ cause: 'refund_refused' });
+
+    expect(await refundsOf(owed)).toEqual([
+      [1_000, 'requested', SAID.code],
+      [0, 'succeeded', null],
+      [300, 'succeeded', null],
+    ]);
+  });
 });
 
 test('refundPayment leaves money alone that another provider collected', async () => {

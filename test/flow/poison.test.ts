@@ -65,7 +65,8 @@ function refuse(real: PaymentProvider): PaymentProvider {
     ...real,
     listReversals: async (id) => [made.get(id)].filter((reversal) => reversal !== undefined),
     async refund({ providerPaymentId, amount, currency }) {
-      if (refusedPayments.has(providerPaymentId)) throw new RefundRefusedError('the account is empty');
+      if (refusedPayments.has(providerPaymentId))
+        throw new RefundRefusedError({ code: 'no_money', message: 'the account is empty', isForGood: false });
       const reversal: Reversal = {
         kind: 'refund',
         providerReversalId: `re_${providerPaymentId}`,

@@ -228,6 +228,7 @@ describe('the refund workflow', () => {
       currency: 'EUR',
       status: 'refund_due',
       refusals: 2,
+      refusal: null,
       refundTarget: 4_900,
       targets: [],
       isGiveBackDue: false,

@@ -55,6 +55,25 @@ describe('parked list', () => {
     for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
   });
 
+  test('names why the provider refused a refund', async () => {
+    await park(
+      stores.pool,
+      'refund',
+      'pi_1',
+      'the provider refused the refund: charge_disputed: Open dispute.',
+      {
+        cause: 'refund_refused',
+        inputs: { refusal: 'charge_disputed' },
+      },
+    );
+    expect((await ops('parked', 'list')).out).toContain('refund_refused (charge_disputed)');
+    const [entry] = await stores.parkedWork.list({ limit: 1 });
+    const { out } = await ops('parked', 'show', String(entry?.parkedId));
+    expect(out.replaceAll(/\s+/g, ' ')).toMatch(
+      /charge_disputed: Open dispute\..*what to do mend what the provider names, then `ops parked retry`/,
+    );
+  });
+
   test('says so when nothing is parked', async () => {
     expect(await ops('parked', 'list')).toEqual({ exitCode: 0, out: 'Nothing is parked.\n', err: '' });
   });

@@ -219,7 +219,10 @@ test('a refusal of an earlier refund makes the one of a job no refused one', asy
     busy: 0,
     refused: 1,
   });
-  expect((await reportOf(stores, job)).exceptions).toMatchObject([{ cause: 'refused' }]);
+  expect((await reportOf(stores, job)).exceptions).toEqual([{ orderNo: order.orderNo, cause: 'refused' }]);
+  const refusal = { code: 'charge_disputed', message: 'There is an open dispute about it.' };
+  await stores.refunds.recordRefusal(payment, { target: 4_900, refusal });
+  expect((await reportOf(stores, job)).exceptions).toMatchObject([{ cause: 'refused', refusal }]);
 });
 
 test('a refund that an operator has settled by hand takes no place and keeps no job from its end', async () => {

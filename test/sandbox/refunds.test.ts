@@ -14,6 +14,7 @@ import {
   connect,
   listCollected,
   pay,
+  setMischief,
   takePayment,
   withWorld,
 } from './sandbox-world.ts';
@@ -81,6 +82,15 @@ test('the adapter distinguishes a refusal from an unknown outcome', () =>
     const paymentId = await takePayment(sandbox);
     const refused = adapter.refund(buildRefund(paymentId, { currency: 'EUR' }));
     await expect(refused).rejects.toThrow(RefundRefusedError);
+    await expect(refused).rejects.toMatchObject({
+      refusal: { code: 'currency_mismatch', message: 'The payment has another currency' },
+      isForGood: true,
+    });
+    await setMischief(sandbox, { refund_refused: 1 });
+    await expect(adapter.refund(buildRefund(paymentId))).rejects.toMatchObject({
+      refusal: { code: 'refund_refused', message: 'The refund was refused' },
+      isForGood: false,
+    });
     await expect(adapter.refund(buildRefund('pay_none'))).rejects.toThrow('404 (not_found)');
     await expect(adapter.listReversals('pay_none')).rejects.toThrow('404 (not_found)');
     await sandbox.stop();

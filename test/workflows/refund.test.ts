@@ -88,6 +88,47 @@ test('it is parked as soon as the tenth try has failed, not only when it works a
     expect(book.givenBackWhile()).toBe('refunded');
   }));
 
+test('a refund that is refused for good is parked at once, asked for once, and waits for news however long', () =>
+  world.withRefund(async ({ book, start, sleep, endAtOnce, untilLooked }) => {
+    book.is('refused');
+    await start();
+    await sleep(60 * 24 * HOUR_MS);
+    expect(looks(book)).toBe(1);
+    expect(book.parked).toEqual(['the provider refused the refund']);
+    expect(book.isParked()).toBe(true);
+
+    // The operator has changed something, and it is refused once more: it stays in sight.
+    await start();
+    await untilLooked(2);
+    await sleep(HOUR_MS);
+    expect(looks(book)).toBe(2);
+    expect(book.isParked()).toBe(true);
+
+    book.is('due');
+    await start();
+    await endAtOnce();
+    expect(book.isParked()).toBe(false);
+    expect(book.money()).toBe('refunded');
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));
+
+test('a refund that was refused and is accepted later is off the list while it is pending', () =>
+  world.withRefund(async ({ book, start, untilLooked, sleep, end }) => {
+    book.is('refused');
+    await start();
+    await untilLooked(1);
+    await sleep(HOUR_MS);
+    expect(book.isParked()).toBe(true);
+    book.is('due-slow');
+    await start();
+    await untilLooked(2);
+    await sleep(HOUR_MS);
+    expect(book.isParked()).toBe(false);
+    book.is('refunded');
+    await end();
+    expect(book.givenBackWhile()).toBe('refunded');
+  }));
+
 test('limit and stock come back however long Redis is away', () =>
   world.withRefund(async ({ book, start, end }) => {
     book.fail('giveBack', 20);

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
+import { refusalSchema } from '../../money/payment.ts';
 import { skuSchema } from '../../orders/content.ts';
 import { EXCEPTION_CAUSES, type CallOffJob } from '../../sales/calling-off.sql.ts';
 import { refuseOrders, reportOf } from '../../sales/calling-off.ts';
@@ -36,8 +37,14 @@ export const callOffReply = z.strictObject({
   requested: sumReply,
   refunded: sumReply,
   withdrawn: sumReply,
-  /** The first orders whose money does not go back by the job. */
-  exceptions: z.array(z.strictObject({ orderNo: z.string(), cause: z.enum(EXCEPTION_CAUSES) })),
+  /** The first orders whose money does not go back by the job; of a refused one, what the provider said. */
+  exceptions: z.array(
+    z.strictObject({
+      orderNo: z.string(),
+      cause: z.enum(EXCEPTION_CAUSES),
+      refusal: refusalSchema.optional(),
+    }),
+  ),
 });
 type CallOffReply = z.infer<typeof callOffReply>;
 

@@ -3,7 +3,12 @@
 import { z } from 'zod';
 import { MAX_DECISION_CHARS } from '../../limits.ts';
 import { MAX_REFUNDS_PER_ORDER } from '../../money/payment.ts';
-import { fingerprintOfRefund, refundRequestSchema, toRefundWish } from '../../money/payment.ts';
+import {
+  fingerprintOfRefund,
+  refundRequestSchema,
+  refusalSchema,
+  toRefundWish,
+} from '../../money/payment.ts';
 import type { RequestedRefund, RequestRefundOutcome } from '../../money/refunds.sql.ts';
 import { parseOrderNo } from '../../orders/order.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
@@ -35,6 +40,8 @@ export const orderRefundReply = z.strictObject({
   restoreLimit: z.boolean(),
   reason: z.string().nullable(),
   actor: z.string(),
+  /** What the provider said when it last refused it; null: it did not, or has accepted since. */
+  refusal: refusalSchema.nullable(),
   createdAt: time,
   endedAt: time.nullable(),
 });
@@ -145,6 +152,7 @@ export function viewRefund({ refund, currency }: RequestedRefund): OrderRefundRe
     restoreLimit: refund.restoresLimit,
     reason: refund.reason,
     actor: refund.actor,
+    refusal: refund.refusal,
     createdAt: refund.createdAt.toISOString(),
     endedAt: refund.endedAt?.toISOString() ?? null,
   };

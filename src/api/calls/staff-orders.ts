@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
-import { PAYMENT_STATUSES, REVERSAL_STATUSES } from '../../money/payment.ts';
+import { PAYMENT_STATUSES, refusalSchema, REVERSAL_STATUSES } from '../../money/payment.ts';
 import { withShown, userIdSchema, referenceSchema } from '../../orders/content.ts';
 import { readMysqlLife, type MysqlLife } from '../../orders/life.sql.ts';
 import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../orders/order.ts';
@@ -42,6 +42,8 @@ export const orderFileReply = staffOrderReply.extend({
       reason: z.string().nullable(),
       /** Of the amount; what is to go back in all, by all requests. */
       refundTarget: amount,
+      /** What the provider said when it last refused a refund; null: it did not, or has accepted since. */
+      refusal: refusalSchema.nullable(),
       receivedAt: time,
     }),
   ),
@@ -296,6 +298,7 @@ function viewLife({ payments, reversals, events, parked }: MysqlLife) {
       status: payment.status,
       reason: payment.reason,
       refundTarget: payment.refundTarget,
+      refusal: payment.refusal,
       receivedAt: payment.receivedAt.toISOString(),
     })),
     reversals: reversals.map(

@@ -3,6 +3,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { buildReversal, reverse } from '../../support/payment-notices.ts';
+import { readPaymentId } from '../../support/rows.ts';
 import { openShop } from '../../support/shop.ts';
 import { problemOf, refusalOf, type Reply } from '../../support/shopper.ts';
 import { openStaffWorld, type StaffWorld } from './staff-world.ts';
@@ -36,6 +37,27 @@ describe('a refund', () => {
     expect(refusalOf(await world.refund(order.orderNo, { amount: 1_001, reason: 'late' }, 'once'))).toBe(
       '422 idempotency_key_reused',
     );
+  });
+
+  test('that the provider refused says so in the provider’s words, in its own answer and in the order’s file', async () => {
+    const { order, payment } = await world.paid();
+    const { body } = await world.refund(order.orderNo, { amount: 1_000 }, 'refused');
+    expect(body).toMatchObject({ refusal: null });
+    const { pool, refunds } = world.stores;
+    const paymentId = await readPaymentId(pool, order.orderNo);
+    const refusal = { code: 'charge_disputed', message: 'There is an open dispute about it.' };
+    const { providerPaymentId } = payment;
+    await refunds.recordRefusal({ paymentId, providerPaymentId }, { target: 1_000, refusal });
+    await refunds.park(paymentId, `refused: ${refusal.message}`, { cause: 'refund_refused', step: null });
+
+    const again = await world.refund(order.orderNo, { amount: 1_000 }, 'refused');
+    expect(again.body).toMatchObject({ status: 'requested', refusal });
+    const file = await world.get(`orders/${order.orderNo}`);
+    expect(file.body).toMatchObject({
+      payments: [{ status: 'refund_due', refusal }],
+      refunds: [{ amount: 1_000, refusal }],
+      parked: [{ cause: 'refund_refused', reason: expect.stringContaining(refusal.message) }],
+    });
   });
 
   test('of lines costs what they cost; of nothing named, all that is left', async () => {

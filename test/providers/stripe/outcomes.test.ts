@@ -165,16 +165,51 @@ describe('a refund', () => {
     });
   });
 
-  test.each([
-    ['already refunded', buildError(400, 'invalid_request_error', 'charge_already_refunded')],
-    ['disputed', buildError(400, 'invalid_request_error', 'charge_disputed')],
-    ['not known', buildError(404, 'invalid_request_error', 'resource_missing')],
-    ['declined', buildError(402, 'card_error', 'card_declined')],
-    ['asked for another amount under the same key', buildError(400, 'idempotency_error', 'key_reused')],
-  ])('of a payment that is %s is refused: nothing went back', async (_what, answer) => {
+  const refuse = async (answer: { status: number; body: object }): Promise<RefundRefusedError> => {
     stripe.script(REFUND, answer);
+    const error: unknown = await connect(stripe.url)
+      .refund(request)
+      .catch((thrown: unknown) => thrown);
+    if (!(error instanceof RefundRefusedError)) throw new Error('it was not refused', { cause: error });
+    return error;
+  };
 
-    await expect(connect(stripe.url).refund(request)).rejects.toThrow(RefundRefusedError);
+  test.each([
+    ['already refunded', 'for good', 400, 'invalid_request_error', 'charge_already_refunded'],
+    ['disputed', 'for good', 400, 'invalid_request_error', 'charge_disputed'],
+    ['not known', 'for good', 404, 'invalid_request_error', 'resource_missing'],
+    ['of an account without money', 'for now', 400, 'invalid_request_error', 'balance_insufficient'],
+    ['declined', 'for now', 402, 'card_error', 'card_declined'],
+    ['asked for another amount under the same key', 'for now', 400, 'idempotency_error', 'key_reused'],
+  ])(
+    'of a payment that is %s is refused %s, in Stripe’s words: nothing went back',
+    async (_what, how, status, type, code) => {
+      const { refusal, isForGood, message } = await refuse(buildError(status, type, code));
+
+      expect(refusal).toEqual({ code, message: `${code}, says Stripe` });
+      expect(message).toContain(`${code}: ${code}, says Stripe`);
+      expect(isForGood).toBe(how === 'for good');
+    },
+  );
+
+  test('that is refused without a code has that of the class of errors', async () => {
+    const error = { type: 'invalid_request_error', message: 'Refund amount is greater than is left.' };
+    const { refusal, isForGood } = await refuse({ status: 400, body: { error } });
+    expect(refusal).toEqual({ code: 'StripeInvalidRequestError', message: error.message });
+    expect(isForGood).toBe(true);
+  });
+
+  test('that is refused keeps a bounded sentence, without keys, passwords, card numbers and control characters', async () => {
+    const message = `Key sk_live_51Hx9 of\nBearer abc.def at https://u:pw@x.example for 4242 4242 4242 4242\u0000. ${'😀'.repeat(1_000)}`;
+    const { refusal } = await refuse({
+      status: 400,
+      body: { error: { type: 'invalid_request_error', code: 'c'.repeat(500), message } },
+    });
+    expect(refusal.message).toMatch(
+      /^Key \*\*\* of \*\*\* at https:\/\/u:\*\*\*@x\.example for \*\*\* \. 😀/,
+    );
+    expect(Array.from(refusal.message)).toHaveLength(300);
+    expect(refusal.code).toBe('c'.repeat(64));
   });
 
   test.each([

@@ -9,7 +9,7 @@ type RefundStep = keyof RefundActivities;
  * nothing: not due, or never was. slow: the provider accepts
  * the refund, and finishes it when the test says so.
  */
-type Money = 'nothing' | 'due' | 'due-slow' | 'pending' | 'refunded';
+type Money = 'nothing' | 'due' | 'due-slow' | 'pending' | 'refused' | 'refunded';
 
 export type RefundBook = ReturnType<typeof createRefundBook>;
 
@@ -27,6 +27,7 @@ export function createRefundBook({ retryDelayMs }: { retryDelayMs?: number } = {
   const activities: RefundActivities = {
     refundPayment: step('refundPayment', () => {
       if (money === 'nothing') return 'nothing-due';
+      if (money === 'refused') return { cause: 'refund_refused', reason: 'the provider refused the refund' };
       if (money === 'due') money = 'refunded';
       else if (money === 'due-slow') money = 'pending';
       return money === 'pending' ? 'pending' : 'refunded';

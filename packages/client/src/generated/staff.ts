@@ -523,6 +523,11 @@ export type OrderFileChargesItem = {
 };
 
 export type OrderFilePaymentsItemStatus = 'received' | 'applied' | 'parked' | 'refund_due' | 'refunded';
+export type OrderFilePaymentsItemRefusal = {
+  code: string;
+  message: string;
+} | null;
+
 export type OrderFilePaymentsItem = {
   /** @minimum 1 */
   paymentId: number;
@@ -536,6 +541,7 @@ export type OrderFilePaymentsItem = {
   reason: string | null;
   /** @minimum 0 */
   refundTarget: number;
+  refusal: OrderFilePaymentsItemRefusal;
   receivedAt: string;
 };
 
@@ -585,6 +591,11 @@ export type RefundLines = {
   quantity: number;
 }[] | null;
 
+export type RefundRefusal = {
+  code: string;
+  message: string;
+} | null;
+
 export interface Refund {
   /** @minimum 1 */
   refundId: number;
@@ -605,6 +616,7 @@ export interface Refund {
   /** @nullable */
   reason: string | null;
   actor: string;
+  refusal: RefundRefusal;
   createdAt: string;
   endedAt: string | null;
 }
@@ -1379,6 +1391,10 @@ export type CallOffSale200 = {
   exceptions: ({
   orderNo: string;
   cause: 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+  refusal?: {
+  code: string;
+  message: string;
+};
 })[];
 } | {
   saleId: string;
@@ -1453,9 +1469,15 @@ export type CallOffSale202Withdrawn = {
 };
 
 export type CallOffSale202ExceptionsItemCause = 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+export type CallOffSale202ExceptionsItemRefusal = {
+  code: string;
+  message: string;
+};
+
 export type CallOffSale202ExceptionsItem = {
   orderNo: string;
   cause: CallOffSale202ExceptionsItemCause;
+  refusal?: CallOffSale202ExceptionsItemRefusal;
 };
 
 export type CallOffSale202 = {
@@ -1537,9 +1559,15 @@ export type GetCallOff200Withdrawn = {
 };
 
 export type GetCallOff200ExceptionsItemCause = 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+export type GetCallOff200ExceptionsItemRefusal = {
+  code: string;
+  message: string;
+};
+
 export type GetCallOff200ExceptionsItem = {
   orderNo: string;
   cause: GetCallOff200ExceptionsItemCause;
+  refusal?: GetCallOff200ExceptionsItemRefusal;
 };
 
 export type GetCallOff200 = {
