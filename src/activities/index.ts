@@ -6,8 +6,9 @@
 import { createHash } from 'node:crypto';
 import { ApplicationFailure, asyncLocalStorage } from '@temporalio/activity';
 import { z } from 'zod';
-import { type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
+import { formatMoney, type Reversal, joinReversals, sumRefunds, sumReversals } from '../money/payment.ts';
 import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
+import type { UnclearRefund } from '../money/reversal-rows.sql.ts';
 import { voidSessions } from '../money/void-sessions.ts';
 import { endHold, showStored, storeWithHold } from '../orders/both-stores.ts';
 import type { Order } from '../orders/content.ts';
@@ -249,7 +250,7 @@ const REFUNDING_MS = 8_000;
 
 /** Nothing goes on by itself: an operator, staff or the provider has to change something. */
 export interface RefundStopped {
-  cause: 'refund_refused';
+  cause: 'refund_refused' | 'refund_unclear';
   reason: string;
 }
 
@@ -324,10 +325,13 @@ async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgr
     // What it is worth in the payment's currency is not known, so an operator decides how much is left.
     if (sumReversals(due.currency, known).isMixed)
       throw new Error(`something of ${due.providerPaymentId} went back in another currency`);
-    const next = nextRefund(due, known);
-    if (!next) return progressOf(due, known);
+    const usual = nextRefund(due, known);
+    const unclear = usual ? [] : await deps.refunds.listUnclear(due);
+    const next = usual ?? besideUnclear(due, known, unclear);
+    if (!next) return unclear.length > 0 ? endUnclear(unclear, refusals) : progressOf(due, known);
     // A refused one is the last of them by now, so each was asked for once.
-    if (refusals.length >= next.requests) return endRefused(refusals);
+    if (refusals.length >= next.requests)
+      return unclear.length > 0 ? endUnclear(unclear, refusals) : endRefused(refusals);
     if (performance.now() > untilMs) return 'pending';
     try {
       news = [await makeRefund(deps, due, next, known)];
@@ -337,6 +341,38 @@ async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgr
       news = [];
     }
   }
+}
+
+/**
+ * What is asked for beside refunds in a state that is not known, where all of the payment is to go back: the
+ * provider never sends back more than was paid, and so decides whether they count. Of a part they might count
+ * later, and its money would be sent twice: an operator decides.
+ */
+function besideUnclear(
+  task: RefundTask,
+  reversals: readonly Reversal[],
+  unclear: readonly UnclearRefund[],
+): NextRefund | undefined {
+  if (task.refundTarget < task.amount || unclear.length === 0) return undefined;
+  const ids = new Set(unclear.map(({ id }) => id));
+  const others = reversals.filter(
+    ({ kind, providerReversalId }) => kind !== 'refund' || !ids.has(providerReversalId),
+  );
+  return nextRefund(task, others);
+}
+
+function endUnclear(
+  unclear: readonly UnclearRefund[],
+  refusals: readonly RefundRefusedError[],
+): RefundStopped {
+  const states = unclear.map(
+    ({ id, amount, currency, state }) =>
+      `refund ${id} of ${formatMoney(amount, currency)} is in the state ${state} at the provider, which is not known`,
+  );
+  return {
+    cause: 'refund_unclear',
+    reason: [...states, ...refusals.map(({ message }) => message)].join('; '),
+  };
 }
 
 /** @throws a refusal that may pass: the step is to be repeated */

@@ -90,6 +90,8 @@ export interface Reversal {
   amount: number;
   currency: string;
   status: ReversalStatus;
+  /** Of a pending refund: the provider's word for its state, where that word is not known. */
+  unknownState?: string;
   /**
    * Of a dispute: the time of the provider's statement, by the provider's clock (Unix ms). The latest
    * statement counts. Of two statements of one time, or where one has no time, the greater status counts.

@@ -398,7 +398,7 @@ export interface RefundTask {
 
 /** Why a refund is shown to an operator. */
 export interface RefundFailure {
-  cause: 'step_failing' | 'refund_slow' | 'refund_refused';
+  cause: 'step_failing' | 'refund_slow' | 'refund_refused' | 'refund_unclear';
   /** The words by which the Web UI shows the step; null: of a workflow from before it was recorded. */
   step: string | null;
 }

@@ -44,6 +44,7 @@ import {
   sumReversals,
   isUnrequested,
 } from './payment.ts';
+import { upsertReversals } from './reversal-rows.sql.ts';
 import {
   lockPaymentAndOrder,
   makeRefundSignalDue,
@@ -63,56 +64,6 @@ import {
   selectRefunds,
 } from './rows.sql.ts';
 import { closePaidSessions } from './sessions.sql.ts';
-
-/**
- * Whether the values of an insert are newer than the row. A later statement of the provider is. Of one time,
- * or of no time as those about refunds, only a greater status is.
- */
-const IS_NEWER = `IF(as_of <> VALUES(as_of), VALUES(as_of) > as_of, FIELD(VALUES(status), ?) > FIELD(status, ?))`;
-
-/** @returns those that changed a row */
-async function upsertReversals(
-  connection: PoolConnection,
-  provider: string,
-  reversals: readonly Reversal[],
-): Promise<Reversal[]> {
-  const changed: Reversal[] = [];
-  for (const reversal of reversals) {
-    const { kind, providerReversalId, providerPaymentId, asOfMs, fee } = reversal;
-    const asOf = asOfMs === undefined ? null : new Date(asOfMs);
-    // The amount is set first, because the status from before decides about it.
-    const affected = await modify(
-      connection,
-      `INSERT INTO reversals (provider, provider_reversal_id, kind, provider_payment_id, amount, currency, status, as_of)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE
-         amount = IF(${IS_NEWER}, VALUES(amount), amount), status = IF(${IS_NEWER}, VALUES(status), status)`,
-      [
-        provider,
-        providerReversalId,
-        kind,
-        providerPaymentId,
-        reversal.amount,
-        reversal.currency,
-        reversal.status,
-        asOf,
-        ...Array.from({ length: 4 }, () => REVERSAL_STATUSES),
-      ],
-    );
-    if (affected > 0) changed.push(reversal);
-    const which = [provider, providerPaymentId, kind, providerReversalId];
-    const isThis = `provider = ? AND provider_payment_id = ? AND kind = ? AND provider_reversal_id = ?`;
-    // A time alone, or a fee, is no news of the money.
-    if (asOf)
-      await modify(
-        connection,
-        `UPDATE reversals SET updated_at = updated_at, as_of = ? WHERE ${isThis} AND (as_of IS NULL OR as_of < ?)`,
-        [asOf, ...which, asOf],
-      );
-    if (fee !== undefined)
-      await modify(connection, `UPDATE reversals SET fee = ? WHERE ${isThis}`, [fee, ...which]);
-  }
-  return changed;
-}
 
 /** What sums are made of. */
 export const reversalColumns = {
@@ -164,7 +115,10 @@ export async function recordAndApplyReversals(
   const byId = 'provider = ? AND provider_payment_id = ?';
   const [seen] = await selectPayments(connection, byId, which);
   const known = seen && (await lockPaymentAndOrder(connection, seen.paymentId));
-  const changed = await upsertReversals(connection, provider, reversals);
+  const { changed, hasNewState } = await upsertReversals(connection, provider, reversals);
+  // The workflow that waits for it goes on in another way.
+  if (known?.payment.status === 'refund_due' && hasNewState && reportedBy === 'provider')
+    await makeRefundSignalDue(connection, known.payment.paymentId);
   if (known) return applyNews(connection, known, changed, reportedBy);
 
   // The payment may be inserted at this very moment. Its transaction looks for reversals after the insert,
@@ -329,7 +283,10 @@ async function showReversals(
   });
   const show = (cause: ParkedFacts['cause'], reason: string) =>
     parkAnew(connection, 'payment', providerPaymentId, reason, facts(cause));
-  const showStockDecision = () => show('reversed', `${what}: ${sums}; ${STOCK_DECISION_PENDING}`);
+  const unknown = changed.find(({ unknownState }) => unknownState !== undefined)?.unknownState;
+  const state =
+    unknown === undefined ? '' : `; the provider has it in the state ${unknown}, which is not known`;
+  const showStockDecision = () => show('reversed', `${what}: ${sums}${state}; ${STOCK_DECISION_PENDING}`);
   if (status === 'received' && next === 'parked') {
     const reason = `${what} before it was applied: ${sums}`;
     await park(connection, 'payment', providerPaymentId, reason, facts('reversed_before_applied'));

@@ -319,6 +319,9 @@ CREATE TABLE IF NOT EXISTS reversals (
   status VARCHAR(10) NOT NULL,
   -- Of a dispute: the time of the latest statement of the provider about it, by the provider's clock.
   as_of DATETIME(3) NULL,
+  -- Of a pending refund: the provider's word for its state, where that is not known, and since when it is so.
+  unknown_state VARCHAR(64) NULL,
+  unknown_since DATETIME(3) NULL,
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   updated_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
   UNIQUE KEY reversals_once_each (provider, provider_payment_id, kind, provider_reversal_id),

@@ -33,6 +33,8 @@ const STEP =
 const ADVICE: Record<string, string> = {
   step_failing: STEP,
   refund_slow: 'ask the provider; the refund ends here by itself when it ends there',
+  refund_unclear:
+    'look the refund up at the provider: the entry ends with it; where it never arrives, have the amount refunded once more',
   refund_refused:
     'mend what the provider names, then `ops parked retry`; or have the refund withdrawn, or pay back by hand and `ops parked resolve`',
   no_order_named: DECIDE,

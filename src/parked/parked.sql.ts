@@ -26,6 +26,7 @@ export const PARKED_CAUSES = {
   step_failing: 'a step of the order or the refund keeps failing, and is tried again',
   refund_slow: 'the provider accepted the refund and has not finished it within a day',
   refund_refused: 'the provider refused the refund, and would refuse the same again',
+  refund_unclear: 'a refund has been for an hour in a state at the provider that is not known here',
   no_order_named: 'the payment names no order of any sale',
   wrong_amount: "the payment is not of the order's amount or currency",
   undecided: 'nothing could be decided about the payment for an hour, as its sale is not in Redis',

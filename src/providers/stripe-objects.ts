@@ -210,10 +210,9 @@ export function readListed(
   return { payments, faults };
 }
 
-/**
- * A refund of any other status is pending: `requires_action`, where Stripe asks the payer where to send the
- * money, none, and those that Stripe may add.
- */
+/** In the second Stripe asks the payer where to send the money. */
+const PENDING_REFUNDS: readonly string[] = ['pending', 'requires_action'];
+/** A refund of any other status is pending, also one that has none, or one that Stripe may add. */
 const ENDED_REFUNDS: Readonly<Record<string, ReversalStatus>> = {
   succeeded: 'succeeded',
   failed: 'failed',
@@ -227,13 +226,25 @@ const refundSchema = z.object({
   status: z
     .string()
     .nullish()
-    .transform((status) => ENDED_REFUNDS[status ?? ''] ?? ('pending' as const)),
+    .transform((status) => status ?? 'null'),
 });
+
+/** Characters of a state that is not known: it is shown to operators. */
+const MAX_STATE_CHARS = 64;
 
 /** @throws ZodError */
 export function toRefund(refund: unknown, providerPaymentId: string): Reversal {
-  const { id, ...rest } = refundSchema.parse(refund);
-  return { kind: 'refund', providerReversalId: id, providerPaymentId, ...rest };
+  const { id, status: state, ...money } = refundSchema.parse(refund);
+  const status = ENDED_REFUNDS[state] ?? 'pending';
+  const isKnown = status !== 'pending' || PENDING_REFUNDS.includes(state);
+  return {
+    kind: 'refund',
+    providerReversalId: id,
+    providerPaymentId,
+    ...money,
+    status,
+    ...(isKnown ? {} : { unknownState: state.replaceAll(/[^\w.-]/g, '_').slice(0, MAX_STATE_CHARS) }),
+  };
 }
 
 /**

@@ -10,6 +10,7 @@ import * as returnedUnits from '../money/give-back-walk.sql.ts';
 import * as inbox from '../money/inbox.sql.ts';
 import * as refunds from '../money/refunds.sql.ts';
 import * as refusals from '../money/refusals.sql.ts';
+import { listUnclear } from '../money/reversal-rows.sql.ts';
 import {
   bookGiveBacks,
   readGiveBacks,
@@ -82,6 +83,7 @@ export function mysqlStores(pool: Pool) {
       park: refunds.park,
       unpark: refunds.unpark,
       readRefundsOf,
+      listUnclear,
       recordReversals,
       bookGiveBacks,
       readGiveBacks,

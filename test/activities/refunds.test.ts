@@ -720,6 +720,133 @@ describe('a refund that the provider refuses for good', () => {
   });
 });
 
+describe('a refund in a state that is not known', () => {
+  const NEW = { unknownState: 'a_new_word' };
+
+  /** MySQL has known its state for so long. */
+  const ageBy = ({ order }: Owed, minutes: number) =>
+    stage.stores.pool.query(
+      'UPDATE reversals SET unknown_since = unknown_since - INTERVAL ? MINUTE WHERE provider_payment_id = ?',
+      [minutes, `pay-${order.orderNo}`],
+    );
+
+  test('is waited for an hour, and then stops with the name of the state', async () => {
+    const owed = await openPaid({ isDue: false });
+    owed.script.enter(1_000, 'pending', NEW);
+    await requestPart(owed, 1_000, 'one');
+    expect(await owed.refund()).toBe('pending');
+    await ageBy(owed, 59);
+    expect(await owed.refund()).toBe('pending');
+    await ageBy(owed, 2);
+
+    expect(await owed.refund()).toMatchObject({
+      cause: 'refund_unclear',
+      reason: expect.stringMatching(
+        /of 10\.00 EUR is in the state a_new_word at the provider, which is not known/,
+      ),
+    });
+
+    // A part: were it sent besides, the payer might get it twice.
+    expect(owed.script.asked).toEqual([]);
+    expect(await owed.status()).toEqual(['refund_due']);
+  });
+
+  test('ends like any other once the provider names a state that is known', async () => {
+    const owed = await openPaid({ isDue: false });
+    const made = owed.script.enter(1_000, 'pending', NEW);
+    await requestPart(owed, 1_000, 'one');
+    await owed.refund();
+    await ageBy(owed, 61);
+    const { unknownState: _, ...known } = made;
+    owed.script.book[0] = known;
+    expect(await owed.refund()).toBe('pending');
+    owed.script.turn('succeeded');
+    expect(await owed.refund()).toBe('refunded');
+    expect(await owed.status()).toEqual(['applied']);
+  });
+
+  test('holds up no later part', async () => {
+    const owed = await openPaid({ isDue: false });
+    await stage.stores.refunds.recordReversals(
+      'sandbox',
+      [owed.script.enter(1_000, 'pending', NEW)],
+      'provider',
+    );
+    await ageBy(owed, 61);
+    await requestPart(owed, 300, 'one');
+
+    await owed.refund();
+
+    expect(owed.script.asked.map(({ amount }) => amount)).toEqual([300]);
+  });
+
+  test('does not hold up the refund of all the money for good: the rest is asked for, and the provider decides', async () => {
+    const owed = await openDue();
+    owed.script.enter(1_000, 'pending', NEW);
+    expect(await owed.refund()).toBe('pending');
+    expect(owed.script.asked.map(({ amount }) => amount)).toEqual([owed.order.total - 1_000]);
+    await ageBy(owed, 61);
+
+    expect(await owed.refund()).toBe('refunded');
+
+    expect(owed.script.asked.map(({ amount }) => amount)).toEqual([owed.order.total - 1_000, 1_000]);
+    expect(await owed.status()).toEqual(['refunded']);
+  });
+
+  test('stops, with the state and what the provider said, where the provider counts it and refuses the rest', async () => {
+    const owed = await openDue();
+    owed.script.enter(owed.order.total, 'pending', NEW);
+    await owed.refund();
+    await ageBy(owed, 61);
+    owed.script.answers('refused-for-good');
+
+    expect(await owed.refund()).toMatchObject({
+      cause: 'refund_unclear',
+      reason: expect.stringMatching(
+        /in the state a_new_word .*; the provider refused the refund: charge_disputed/,
+      ),
+    });
+
+    expect(owed.script.asked).toHaveLength(1);
+    owed.script.turn('succeeded');
+    expect(await owed.refund()).toBe('refunded');
+    expect(await owed.status()).toEqual(['refunded']);
+  });
+
+  test('of our own is asked for no second time within the hour', async () => {
+    const owed = await openDue();
+    const { provider } = owed.script;
+    const steps = stage.openSteps({
+      ...provider,
+      refund: async (request) => ({ ...(await provider.refund(request)), ...NEW }),
+      listReversals: async (id) => (await provider.listReversals(id)).map((one) => ({ ...one, ...NEW })),
+    });
+    owed.script.answers('pending');
+    expect(await steps.refundPayment(owed)).toBe('pending');
+    expect(await steps.refundPayment(owed)).toBe('pending');
+    expect(owed.script.asked).toHaveLength(1);
+  });
+
+  test('wakes the workflow by the notice of a state that is known', async () => {
+    const owed = await openDue();
+    const made = owed.script.enter(owed.order.total, 'pending', NEW);
+    await owed.refund();
+    const dueRows = () =>
+      selectRows(
+        stage.stores.pool,
+        z.object({ due: z.coerce.boolean() }),
+        'SELECT engine_due_at IS NOT NULL AS due FROM payments WHERE payment_id = ?',
+        [owed.paymentId],
+      );
+    await stage.stores.pool.query('UPDATE payments SET engine_due_at = NULL');
+    await stage.stores.refunds.recordReversals('sandbox', [made], 'provider');
+    expect(await dueRows()).toEqual([{ due: false }]);
+    const { unknownState: _, ...known } = made;
+    await stage.stores.refunds.recordReversals('sandbox', [known], 'provider');
+    expect(await dueRows()).toEqual([{ due: true }]);
+  });
+});
+
 test('refundPayment leaves money alone that another provider collected', async () => {
   const { paymentId, script, status } = await openDue();
   const steps = stage.openSteps({ ...script.provider, name: 'another' });

@@ -314,6 +314,13 @@ describe('a reversal’s own status', () => {
   });
 });
 
+test('a refund that staff made and whose state is not known is shown, with the name of the state', async () => {
+  const { order, payment } = await world.paidOrder();
+  await reverse(stores, buildReversal(payment, { status: 'pending', unknownState: 'a_new_word' }));
+  expect(await world.stateOf(order)).toMatchObject({ payment: 'applied' });
+  expect(await world.parkedReason(payment)).toContain('in the state a_new_word, which is not known');
+});
+
 test('the same news again changes nothing, though an operator has dealt with it', async () => {
   const { order, payment } = await world.paidOrder();
   const reversal = buildReversal(payment);

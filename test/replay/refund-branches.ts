@@ -10,6 +10,8 @@ export interface RefundPlay {
   /** Starts it as if an earlier run had continued as new. */
   goOn: (pending: NonNullable<RefundRun['pending']>) => Promise<unknown>;
   untilPending: () => Promise<void>;
+  /** An operator sees it. */
+  untilRefused: () => Promise<void>;
   /** Brings news until a run has continued as new. */
   untilContinued: () => Promise<void>;
   cancelWorkflow: () => Promise<void>;
@@ -42,6 +44,13 @@ export const refundBranches: Record<string, (play: RefundPlay) => Promise<unknow
   'refund-refused-at-first': ({ book, start }) => {
     book.fail('refundPayment', SOME_FAILURES);
     return start();
+  },
+  'refund-refused-for-good': async ({ book, start, untilRefused }) => {
+    book.is('refused');
+    await start();
+    await untilRefused();
+    book.is('due');
+    await start();
   },
   'refund-parked': ({ book, start }) => {
     book.fail('refundPayment', PARKING_FAILURES);
