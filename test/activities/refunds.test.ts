@@ -819,7 +819,7 @@ describe('a refund in a state that is not known', () => {
     const steps = stage.openSteps({
       ...provider,
       refund: async (request) => ({ ...(await provider.refund(request)), ...NEW }),
-      listReversals: async (id) => (await provider.listReversals(id)).map((one) => ({ ...one, ...NEW })),
+      listReversals: async () => (await provider.listReversals()).map((one) => ({ ...one, ...NEW })),
     });
     owed.script.answers('pending');
     expect(await steps.refundPayment(owed)).toBe('pending');

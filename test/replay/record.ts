@@ -148,7 +148,9 @@ async function recordRefund(client: Client, books: Map<number, RefundBook>, name
         return events?.some(({ timerStartedEventAttributes }) => timerStartedEventAttributes);
       });
     },
-    untilRefused: () => waitFor('the operator to see it', () => book.isParked()),
+    async untilRefused() {
+      await waitFor('the operator to see it', () => book.isParked());
+    },
     async untilContinued() {
       const { runId } = await handle.describe();
       await waitFor('the run to continue as new', async () => {
