@@ -249,13 +249,13 @@ async function unlessBusy<T>(work: () => Promise<T>): Promise<T> {
 const REFUNDING_MS = 8_000;
 
 /** Nothing goes on by itself: an operator, staff or the provider has to change something. */
-export interface RefundStopped {
+interface RefundStopped {
   cause: 'refund_refused' | 'refund_unclear';
   reason: string;
 }
 
 /** pending: all that is requested is on its way or disputed, or a request has to wait for the next look. */
-export type RefundProgress = 'nothing-due' | 'pending' | 'refunded' | RefundStopped;
+type RefundProgress = 'nothing-due' | 'pending' | 'refunded' | RefundStopped;
 
 export interface ActivityDeps extends Stores {
   provider: PaymentProvider;
