@@ -108,6 +108,11 @@ const MAX_PURCHASES_AT_ONCE = 1_000;
  */
 const [MIN_MYSQL_CONNECTIONS, MAX_MYSQL_CONNECTIONS] = [4, 200];
 
+/** A balancer that needs longer to see that an API is stopping is told by its operator. */
+const MAX_DRAIN_SECONDS = 600;
+/** Connections of more than an hour are of no use: a balancer closes its idle ones after ten minutes. */
+const MAX_KEEP_ALIVE_SECONDS = 3_600;
+
 /** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
 const MAX_API_PROCESSES = 64;
 
@@ -337,6 +342,16 @@ const api = z.object({
     .default('127.0.0.1')
     .describe('The address to listen on; `0.0.0.0` opens it to other machines.'),
   API_PORT: port.default(3000).describe('The port to listen on; 0 takes any that is free.'),
+  DRAIN_SECONDS: wholeNumber(0, MAX_DRAIN_SECONDS)
+    .default(5)
+    .describe(
+      'Seconds for which an API goes on serving after SIGTERM, with `/readyz` at 503, before it closes. Longer than the load balancer needs to see it. The whole stop takes at most 25 seconds more.',
+    ),
+  KEEP_ALIVE_SECONDS: wholeNumber(1, MAX_KEEP_ALIVE_SECONDS)
+    .default(65)
+    .describe(
+      'Seconds after which an idle connection is closed. Longer than the load balancer keeps its idle connections, or a request may meet the close.',
+    ),
   PURCHASES_AT_ONCE: wholeNumber(1, MAX_PURCHASES_AT_ONCE)
     .default(PURCHASES_AT_ONCE)
     .describe(

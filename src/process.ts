@@ -1,16 +1,22 @@
 /** How each process of Holdfast lives: configuration, work, an ordered end. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ConfigError } from './config.ts';
 import { WrongDeploymentError } from './deployment.ts';
 import { createLog, redactCredentials } from './log.ts';
 
-/** Longer than any part needs to finish its work; shorter than the 30 s after which orchestrators kill. */
+/**
+ * After the drain. Longer than any part needs to finish its work; shorter than the 30 s after which
+ * orchestrators kill.
+ */
 const STOP_DEADLINE_MS = 25_000;
 
 export interface Service {
   /** Settles when the service ends; it does so by itself only when it fails. */
   ended: Promise<unknown>;
+  /** After a signal it serves on for a while, and says that it is about to stop. A failure skips this. */
+  drain?: { ms: number; begin(): void };
   /** Takes nothing new on, finishes what is in hand, closes. */
   stop(): Promise<void>;
 }
@@ -32,13 +38,22 @@ export async function runProcess<C extends { LOG_LEVEL: string }>(
   await runTask(name, loadConfig, async (config, log) => {
     const service = await start(config, log);
     // A service that ends unasked has failed: the supervisor should start another.
-    const signal = await Promise.race([signalled, service.ended.then(() => undefined, logged(log))]);
+    const failed = service.ended.then(() => undefined, logged(log));
+    const signal = await Promise.race([signalled, failed]);
+    const { drain } = service;
     if (signal === undefined) process.exitCode = 1;
     else log.info({ signal }, 'stopping');
-    setTimeout(() => {
-      log.error('not stopped within the deadline');
-      process.exit(1);
-    }, STOP_DEADLINE_MS).unref();
+    setTimeout(
+      () => {
+        log.error('not stopped within the deadline');
+        process.exit(1);
+      },
+      (drain?.ms ?? 0) + STOP_DEADLINE_MS,
+    ).unref();
+    if (signal !== undefined && drain) {
+      drain.begin();
+      if (!(await Promise.race([delay(drain.ms, true), failed]))) process.exitCode = 1;
+    }
     await service.stop();
     log.info('stopped');
   });

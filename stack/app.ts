@@ -80,6 +80,8 @@ export function appEnv(options: { servers: Servers; urls: AppUrls; demoSaleId?: 
     ...(servers.temporalUiUrl === undefined ? {} : { TEMPORAL_UI_URL: servers.temporalUiUrl }),
     API_HOST: '127.0.0.1',
     API_PORT: new URL(urls.apiUrl).port,
+    // No load balancer stands in front.
+    DRAIN_SECONDS: '0',
     JWT_SECRET: demoSecrets.jwt,
     PAYMENT_PROVIDER_URL: urls.providerUrl,
     PAYMENT_PROVIDER_API_KEY: demoSecrets.providerApiKey,

@@ -6,6 +6,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
+import type { ApiConfig } from '../config.ts';
 import { OperatorError, type Service } from '../process.ts';
 import { openMetricsPort, sumOfProcesses, type MetricsAddress } from './gauges.ts';
 
@@ -32,7 +33,7 @@ const BOUNDS: ReplacementBounds = {
  */
 export async function startProcesses(
   count: number,
-  address: MetricsAddress,
+  config: MetricsAddress & Pick<ApiConfig, 'DRAIN_SECONDS'>,
   log: Logger,
   { replaceAfterMs, replaceAfterMaxMs, deathsMax, deathsWithinMs }: ReplacementBounds = BOUNDS,
 ): Promise<Service> {
@@ -45,7 +46,7 @@ export async function startProcesses(
   });
   // Until the service is returned no caller listens to it.
   ended.catch(() => {});
-  const metrics = await openMetricsPort(address, sumOfProcesses(), log);
+  const metrics = await openMetricsPort(config, sumOfProcesses(), log);
 
   function replace({ process: { pid } }: Worker, code: number | null, signal: string | null): void {
     if (isStopping) return;
@@ -62,10 +63,22 @@ export async function startProcesses(
     }, afterMs);
   }
 
+  function running(): Worker[] {
+    return Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+  }
+
+  /** Each of them drains by itself. */
+  const drain = {
+    ms: config.DRAIN_SECONDS * 1_000,
+    begin(): void {
+      isStopping = true;
+      for (const worker of running()) worker.process.kill('SIGTERM');
+    },
+  };
+
   async function stop(): Promise<void> {
     isStopping = true;
-    const workers = Object.values(cluster.workers ?? {});
-    await Promise.all(workers.flatMap((worker) => (worker ? [end(worker)] : [])));
+    await Promise.all(running().map(end));
     await metrics?.close();
   }
 
@@ -77,7 +90,7 @@ export async function startProcesses(
     throw error;
   }
   log.info({ processes: count }, 'all api processes are ready');
-  return { ended, stop };
+  return { ended, drain, stop };
 }
 
 async function listening(worker: Worker): Promise<void> {

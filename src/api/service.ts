@@ -103,7 +103,7 @@ export async function startApi(
     finalAnswerHeader: headerOf(config.FINAL_ANSWER_HEADER),
     log,
   });
-  const server = createHttpServer(handle);
+  const server = createHttpServer(handle, { keepAliveTimeoutMs: config.KEEP_ALIVE_SECONDS * 1_000 });
   // Its first reader would wait for it, and all others with it.
   openApiText();
   // The first callers would wait for them.
@@ -122,6 +122,13 @@ export async function startApi(
   void warnAtStart(patients, log, checking.signal);
   return {
     ended: Promise.race([server.ended, checked.then(() => server.ended)]),
+    drain: {
+      ms: config.DRAIN_SECONDS * 1_000,
+      begin() {
+        stopping = true;
+        server.drain();
+      },
+    },
     async stop() {
       stopping = true;
       eventTicker.stop();

@@ -157,6 +157,22 @@ test('SIGTERM ends all of them, once what is in hand is answered', async () => {
   expect(logged('an api process died')).toEqual([]);
 });
 
+test('after SIGTERM all of them serve on for a while, and say that they are stopping', async () => {
+  env = { ...env, DRAIN_SECONDS: '10' };
+  await start();
+
+  process.kill(parts.processes.pid('api'), 'SIGTERM');
+  await waitFor('all to stop', () => logged('stopping').length === 3);
+
+  for (let i = 0; i < 4; i += 1) {
+    const { status, headers } = await send(`${url}/readyz`, 'GET');
+    expect([status, headers.get('connection')]).toEqual([503, 'close']);
+  }
+  await waitFor('the end', () => crashes[0]);
+  expect(crashes[0]).toContain('exit code 0');
+  expect(logged('not stopped within the deadline')).toEqual([]);
+});
+
 test('one that cannot start ends the others, and says why', async () => {
   env = { ...env, REDIS_URL: 'redis://127.0.0.1:1' };
   await expect(start()).rejects.toThrow('Redis is not reachable');

@@ -170,7 +170,11 @@ describe('the services', () => {
   });
 
   test('what our processes get to stop is longer than they need', () => {
-    for (const name of OURS) expect(serviceOf(name).stop_grace_period).toBe('30s');
+    const { DRAIN_SECONDS } = loadApiConfig(serviceOf('api').environment);
+    for (const name of OURS) {
+      const drainSeconds = name === 'api' ? DRAIN_SECONDS : 0;
+      expect(serviceOf(name).stop_grace_period).toBe(`${30 + drainSeconds}s`);
+    }
   });
 });
 

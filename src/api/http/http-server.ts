@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import {
   type IncomingMessage,
   type RequestListener,
-  type ServerResponse,
+  ServerResponse,
   createServer,
   STATUS_CODES,
   type Server,
+  type OutgoingHttpHeader,
   type OutgoingHttpHeaders,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -26,6 +27,7 @@ import {
   REQUEST_ID,
   requestIdOf,
 } from './problem.ts';
+import { closeServer } from './server-close.ts';
 
 /** What was read. */
 export interface BodyState {
@@ -171,7 +173,7 @@ const BOUNDS: HttpBounds = {
   requestTimeoutMs: 15_000,
   /** How often the two above are checked; with Node's own 30 s a slow sender stays three times as long. */
   checkEveryMs: 1_000,
-  /** Longer than common load balancers keep idle connections (60 s), so that they close first. */
+  /** Longer than common load balancers keep idle connections (60 s); KEEP_ALIVE_SECONDS sets another. */
   keepAliveTimeoutMs: 65_000,
   /** Nothing moves while an answer is due: the client does not read. Longer than any answer takes. */
   stuckTimeoutMs: 40_000,
@@ -197,13 +199,13 @@ const HEADERS_MAX = 100;
  * Systems cap it, commonly at 4,096.
  */
 const BACKLOG = 4_096;
-/** While stopping: a connection that has just been answered is closed before it asks again. */
-const IDLE_SWEEP_MS = 100;
 
 export interface HttpServer {
   listen(port: number, host: string): Promise<AddressInfo>;
   /** Rejects when the server fails while it listens. */
   ended: Promise<void>;
+  /** Goes on serving. From now on each answer tells the client that it is the last of its connection. */
+  drain(): void;
   /** Answers what is under way, then closes; connections that are kept alive, as soon as they are idle. */
   close(): Promise<void>;
 }
@@ -213,14 +215,37 @@ interface Exchange {
   response: ServerResponse;
 }
 
+type AnswerHeaders = OutgoingHttpHeaders | OutgoingHttpHeader[];
+
 /** @param handle answers every request, and never throws; @param overrides for tests, which wait less */
 export function createHttpServer(handle: RequestListener, overrides: Partial<HttpBounds> = {}): HttpServer {
   const bounds = { ...BOUNDS, ...overrides };
   /** What each connection has asked and may still be owed an answer for; several with pipelining. */
   const exchanges = new WeakMap<Duplex, Exchange[]>();
   const refused = new WeakSet<Duplex>();
+  let isDraining = false;
+
+  /**
+   * While draining, an answer closes its connection: the client reads so before it sends the next request,
+   * and no request is lost. The connection is kept where a close would lose something: the rest of a body
+   * that is still arriving would be answered by a reset, and requests behind this one are answered after it.
+   */
+  class Answer extends ServerResponse {
+    override writeHead(status: number, reason?: string | AnswerHeaders, headers?: AnswerHeaders): this {
+      if (isDraining && isLast(this) && hasArrived(this.req)) this.shouldKeepAlive = false;
+      return typeof reason === 'string'
+        ? super.writeHead(status, reason, headers)
+        : super.writeHead(status, reason);
+    }
+  }
+
+  function isLast(answer: ServerResponse): boolean {
+    return exchanges.get(answer.req.socket)?.at(-1)?.response === answer;
+  }
+
   const server = createServer(
     {
+      ServerResponse: Answer,
       headersTimeout: bounds.headersTimeoutMs,
       requestTimeout: bounds.requestTimeoutMs,
       connectionsCheckingInterval: bounds.checkEveryMs,
@@ -279,12 +304,21 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
   return {
     listen: (port, host) => listen(server, port, host),
     ended: new Promise<void>((_, reject) => server.once('error', reject)),
-    close: () => close(server, bounds.requestTimeoutMs),
+    drain: () => void (isDraining = true),
+    close() {
+      isDraining = true;
+      return closeServer(server, bounds.requestTimeoutMs);
+    },
   };
 }
 
 function isUnanswered({ response }: Exchange): boolean {
   return !response.writableFinished;
+}
+
+/** Node says so of a request without a body only after its handler has been called. */
+function hasArrived({ complete, headers }: IncomingMessage): boolean {
+  return complete || (!headers['transfer-encoding'] && Number(headers['content-length'] ?? 0) === 0);
 }
 
 /** A server also takes the whole URL that a proxy is sent (RFC 9112, 3.2.2). What is none stays as it is. */
@@ -368,18 +402,6 @@ function listen(server: Server, port: number, host: string): Promise<AddressInfo
       assert(address !== null && typeof address === 'object', 'a listening TCP server has an address');
       resolve(address);
     });
-  });
-}
-
-/** @param graceMs for requests that have not wholly arrived: Node looks after no time-out while it closes */
-async function close(server: Server, graceMs: number): Promise<void> {
-  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-  const grace = setTimeout(() => server.closeAllConnections(), graceMs);
-  await new Promise<void>((resolve, reject) => {
-    server.close((error) => (error ? reject(error) : resolve()));
-  }).finally(() => {
-    clearInterval(sweep);
-    clearTimeout(grace);
   });
 }
 
