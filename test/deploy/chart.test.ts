@@ -1,6 +1,6 @@
 /**
- * deploy/helm/holdfast renders what Kubernetes 1.30 takes, and what the processes and docs/operations.md ask
- * for. No cluster has run it.
+ * deploy/helm/holdfast renders what Kubernetes 1.30 takes, and what the processes, docs/production.md and
+ * docs/operations.md ask for. No cluster has run it.
  */
 
 import { readFileSync } from 'node:fs';
@@ -385,9 +385,9 @@ describe('the pods', () => {
   });
 
   test.each([
-    ['holdfast-api', 'The API'],
-    ['holdfast-worker', 'The worker'],
-  ])('of %s have the probes and the time to stop of docs/operations.md', (name, comment) => {
+    ['holdfast-api', 'The API', 'production.md'],
+    ['holdfast-worker', 'The worker', 'operations.md'],
+  ])('of %s have the probes and the time to stop that the docs name', (name, comment, page) => {
     const documented = z
       .object({
         containers: z.tuple([
@@ -396,10 +396,7 @@ describe('the pods', () => {
       })
       .loose()
       .parse(
-        parse(
-          new RegExp(`\`\`\`yaml\\n(# ${comment}\\.[^]*?)\`\`\``).exec(read('docs', 'operations.md'))?.[1] ??
-            '',
-        ),
+        parse(new RegExp(`\`\`\`yaml\\n(# ${comment}\\.[^]*?)\`\`\``).exec(read('docs', page))?.[1] ?? ''),
       );
     const {
       containers: [{ env, ...container }],
@@ -410,6 +407,13 @@ describe('the pods', () => {
     expect(rendered).toMatchObject({ ...spec, container });
     expect(rendered.container.env).toEqual(expect.arrayContaining(env));
     expect(Object.keys(container)).toEqual(expect.arrayContaining(['readinessProbe', 'livenessProbe']));
+  });
+
+  test.each([0, 20])('of the API have 30 seconds to stop, and the %d for which it drains', (seconds) => {
+    const values = { ...LEAST, api: { settings: { DRAIN_SECONDS: seconds } } };
+    expect(podOf(find(render(values), 'Deployment', 'holdfast-api'))).toMatchObject({
+      terminationGracePeriodSeconds: 30 + seconds,
+    });
   });
 
   test('are probed where the process listens', () => {
