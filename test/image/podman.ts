@@ -84,14 +84,13 @@ export type Podman = Awaited<ReturnType<typeof openPodman>>;
 /** @param onClose takes what removes the containers, the images and the store */
 export async function openPodman(onClose: (close: () => Promise<void>) => void) {
   const program = tool('podman');
-  removeLeftStores();
-  const store = join(cacheDir(), `podman-${process.pid}`);
+  await removeLeftStores();
+  const store = storeOf(process.pid);
   const dirs = { root: join(store, 'root'), runroot: join(store, 'run'), tmpdir: join(store, 'tmp') };
   for (const dir of Object.values(dirs)) mkdirSync(dir, { recursive: true });
   const places = Object.entries(dirs).map(([flag, dir]) => `--${flag}=${dir}`);
   const begin = ['--mount', '--propagation=private', program, ...places, ...WITHOUT_SYSTEMD];
   const env = { ...process.env, TMPDIR: dirs.tmpdir };
-  const group = `holdfast-image-${process.pid}`;
 
   const running = new Map<string, Container>();
   /** Once for all builds, so that they share layers. */
@@ -110,10 +109,7 @@ export async function openPodman(onClose: (close: () => Promise<void>) => void) 
         await ended;
       }),
     );
-    rmSync(store, { recursive: true, force: true });
-    // The kernel keeps an empty group of processes until somebody removes it.
-    const groups = ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${group}*`, '-delete'];
-    await promisify(execFile)('find', groups, { timeout: CALL_TIMEOUT_MS });
+    await removeStore(process.pid);
   });
 
   return {
@@ -140,7 +136,7 @@ export async function openPodman(onClose: (close: () => Promise<void>) => void) 
       const args = [
         'run',
         `--name=${name}`,
-        `--cgroup-parent=/${group}`,
+        `--cgroup-parent=/${groupOf(process.pid)}`,
         ...AS_THE_CHART,
         ...ULIMITS,
         ...volumes.map((volume) => `--volume=${volume}`),
@@ -188,11 +184,18 @@ export async function openPodman(onClose: (close: () => Promise<void>) => void) 
 
 const failure = z.looseObject({ code: z.number(), stdout: z.string(), stderr: z.string() });
 
-/** Of test runs that were killed. Their containers have ended, or are ended by the next run of the tests. */
-function removeLeftStores(): void {
-  for (const name of readdirSync(cacheDir())) {
-    const [, pid] = STORE.exec(name) ?? [];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`))
-      rmSync(join(cacheDir(), name), { recursive: true, force: true });
-  }
+const storeOf = (pid: number): string => join(cacheDir(), `podman-${pid}`);
+const groupOf = (pid: number): string => `holdfast-image-${pid}`;
+
+async function removeStore(pid: number): Promise<void> {
+  rmSync(storeOf(pid), { recursive: true, force: true });
+  // The kernel keeps an empty group of processes until somebody removes it.
+  const groups = ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${groupOf(pid)}*`, '-delete'];
+  await promisify(execFile)('find', groups, { timeout: CALL_TIMEOUT_MS });
+}
+
+/** Of test runs that were killed. Their containers have ended with them. */
+async function removeLeftStores(): Promise<void> {
+  const pids = readdirSync(cacheDir()).flatMap((name) => STORE.exec(name)?.[1] ?? []);
+  for (const pid of pids) if (!existsSync(`/proc/${pid}`)) await removeStore(Number(pid));
 }
