@@ -238,6 +238,11 @@ function secondsBetween(since: Date | null, now: Date): number {
   return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
+/** Of a cluster any node tells its role, and the one that has the slots may be away. */
+function hasData(board: StatusBoard, store: 'redis' | 'mysql'): boolean {
+  return store === 'mysql' || board.isKnown('slots') !== false;
+}
+
 /** By which a store is known to answer and to take writes: each is read first of those of its store. */
 const STORE_PARTS = [
   ['redis', 'redisTakesWrites'],
@@ -391,7 +396,7 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
         const isKnown = board.isKnown(part);
         return isKnown === undefined
           ? []
-          : [{ labels: { store }, value: Number(isKnown && board.current(part)) }];
+          : [{ labels: { store }, value: Number(isKnown && hasData(board, store) && board.current(part)) }];
       }),
   },
   {

@@ -36,7 +36,7 @@ const ADVICE: Record<string, string> = {
   refund_unclear:
     'look the refund up at the provider: the entry ends with it; where it never arrives, have the amount refunded once more',
   refund_refused:
-    'mend what the provider names, then `ops parked retry`; or have the refund withdrawn, or pay back by hand and `ops parked resolve`',
+    'mend what the provider names, then `ops parked retry`; or have the refund withdrawn, and pay back by hand only then: it is sent again when the provider takes it',
   no_order_named: DECIDE,
   wrong_amount: DECIDE,
   reversed: 'decide whether the units may be sold again: `ops return-stock`, or resolve to leave them sold',

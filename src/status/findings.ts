@@ -70,16 +70,17 @@ export function findSlow(
 }
 
 function findAway(
-  { redisTakesWrites, mysqlTakesWrites }: PartialStatus,
+  { redisTakesWrites, slots, mysqlTakesWrites }: PartialStatus,
   isTemporalUp: boolean | undefined,
 ): Finding[] {
   const away: Finding[] = [];
-  if (redisTakesWrites === undefined)
+  // Of a cluster any node tells the first, and the one that has the slots may be away.
+  if (redisTakesWrites === undefined || slots === undefined)
     away.push({
       what: 'Redis does not answer: nothing is sold.',
       remedy: 'Start it again with its data. What it has lost is made again from MySQL by itself.',
     });
-  if (redisTakesWrites === false)
+  else if (!redisTakesWrites)
     away.push({
       what: 'Redis takes no writes, as it is a replica: nothing is sold.',
       remedy: 'Let the address in REDIS_URL lead to the primary. Each process follows it within seconds.',

@@ -84,7 +84,12 @@ export async function countSlots(redis: RedisClient): Promise<number> {
 
 /** How full Redis is; of a cluster each master. */
 export async function readMemory(redis: RedisClient): Promise<Status['memory']> {
-  return Promise.all((redis instanceof Cluster ? redis.nodes('master') : [redis]).map(readNodeMemory));
+  const nodes = redis instanceof Cluster ? redis.nodes('master') : [redis];
+  const read = await Promise.allSettled(nodes.map(readNodeMemory));
+  const known = read.flatMap((node) => (node.status === 'fulfilled' ? [node.value] : []));
+  // One node that is away hides no other; where none answers, nothing is known.
+  if (known.length === 0) throw new AggregateError(read, 'no Redis says how full it is');
+  return known;
 }
 
 async function readNodeMemory(redis: Redis): Promise<NodeMemory> {

@@ -327,7 +327,7 @@ async function putSale(office: BackOffice, ctx: AdminContext): Promise<void> {
   const ask = { action: 'put', sale, isDraft, ifMatch: ifMatchOf(ctx), isNew: isNewAsked(ctx) } as const;
   const faults = priceFaults(sale, office.provider);
   if (faults.length > 0)
-    throw new Problem('invalid_request', 'The payment provider does not take these prices.', {
+    throw new Problem('invalid_request', 'These prices cannot be sold at.', {
       extra: { faults },
     });
   const outcome = await changeSale(office, ask, { actor: ctx.state.userId, reason: null });
