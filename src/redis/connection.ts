@@ -192,13 +192,19 @@ export async function takesWrites(redis: RedisClient): Promise<boolean> {
 
 /** A process that only reads is refused nothing, and what it reads may be older than what it has read. */
 function leaveReplica(redis: Redis, log: Logger): void {
+  let underWay: Promise<void> | undefined;
   const look = async (): Promise<void> => {
     if (redis.status !== 'ready' || (await takesWrites(redis))) return;
     log.warn('Redis has become a replica, which takes no writes: the connection is made anew');
     redis.disconnect(true);
   };
   // Without an answer the connection's own bounds close it.
-  const timer = setInterval(() => void look().catch(() => {}), ROLE_EVERY_MS).unref();
+  const timer = setInterval(() => {
+    // One at a time: a Redis that answers slowly would have more and more of them to answer.
+    underWay ??= look()
+      .catch(() => {})
+      .finally(() => (underWay = undefined));
+  }, ROLE_EVERY_MS).unref();
   redis.on('end', () => clearInterval(timer));
 }
 
