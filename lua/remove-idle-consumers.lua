@@ -22,15 +22,13 @@ Replies
 local outboxKey = KEYS[1]
 local group, self, minIdleMs = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
+-- include shared/consumers.lua
+
 -- Reads what it has pending after an id that is as great as ids get, so nothing is delivered.
 local pastAll = '18446744073709551615-18446744073709551614'
 redis.call('XREADGROUP', 'GROUP', group, self, 'COUNT', 1, 'STREAMS', outboxKey, pastAll)
 local idle = {}
-for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', outboxKey, group)) do
-  local consumer = {}
-  for i = 1, #row, 2 do
-    consumer[row[i]] = row[i + 1]
-  end
+for _, consumer in ipairs(consumersOf(outboxKey, group)) do
   if consumer.name ~= self and consumer.pending == 0 and consumer.idle >= minIdleMs then
     idle[#idle + 1] = consumer.name
   end

@@ -24,6 +24,8 @@ local group, self, count, silentMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumb
 
 local firstRepeated = 5
 
+-- include shared/consumers.lua
+
 local isLiving = { [self] = true }
 for i = firstRepeated, #ARGV do
   local living = ARGV[i]
@@ -31,11 +33,7 @@ for i = firstRepeated, #ARGV do
 end
 
 local entries = {}
-for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', outboxKey, group)) do
-  local consumer = {}
-  for i = 1, #row, 2 do
-    consumer[row[i]] = row[i + 1]
-  end
+for _, consumer in ipairs(consumersOf(outboxKey, group)) do
   local room = count - #entries
   if room > 0 and consumer.pending > 0 and consumer.idle >= silentMs and not isLiving[consumer.name] then
     for _, pending in ipairs(redis.call('XPENDING', outboxKey, group, '-', '+', room, consumer.name)) do

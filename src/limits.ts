@@ -35,6 +35,8 @@ export const DEFAULT_DEPLOYMENT_NAME = 'holdfast';
  * directions, are 20 seconds apart. The price is that an expired token is taken for half a minute longer.
  */
 export const CLOCK_TOLERANCE_MS = 30_000;
+/** A provider's notice whose time is further off is refused, by Stripe's library and by that of webhooks. */
+export const NOTICE_CLOCK_MS = 5 * 60_000;
 /** A host whose clock differs by more from a store's is wrong: sales open and close early or late by it. */
 export const CLOCK_WRONG_MS = 5_000;
 

@@ -344,9 +344,9 @@ async function refund(deps: ActivityDeps, task: RefundTask): Promise<RefundProgr
 }
 
 /**
- * What is asked for beside refunds in a state that is not known, where all of the payment is to go back: the
- * provider never sends back more than was paid, and so decides whether they count. Of a part they might count
- * later, and its money would be sent twice: an operator decides.
+ * The amount to ask for while other refunds of the payment are in an unknown state. A refund of the whole
+ * payment is safe to ask for: the provider never sends back more than was paid, so it decides whether the
+ * others count. The money of a part could be sent twice, so an operator decides.
  */
 function besideUnclear(
   task: RefundTask,

@@ -1,4 +1,4 @@
-/** What this process notes for metrics, log and `ops status`: what became of tokens, and its own clock. */
+/** Notes the outcomes of tokens and the clock of this process, for metrics, log and `ops status`. */
 
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';

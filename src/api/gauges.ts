@@ -238,7 +238,7 @@ function secondsBetween(since: Date | null, now: Date): number {
   return since === null ? 0 : Math.max(0, (now.getTime() - since.getTime()) / 1_000);
 }
 
-/** Of a cluster any node tells its role, and the one that has the slots may be away. */
+/** Any node of a cluster answers for its role, while the node with the engine's slots may be away. */
 function hasData(board: StatusBoard, store: 'redis' | 'mysql'): boolean {
   return store === 'mysql' || board.isKnown('slots') !== false;
 }

@@ -6,10 +6,10 @@
 import { readFile } from 'node:fs/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
-import { CLOCK_TOLERANCE_MS, CLOCK_WRONG_MS, TOOL_WAITS } from '../limits.ts';
+import { CLOCK_WRONG_MS, NOTICE_CLOCK_MS, TOOL_WAITS } from '../limits.ts';
 import { messageOf } from '../log.ts';
 import { inTime, LateError } from '../status/board.ts';
-import { findApiClocks, findTokens, type Finding } from '../status/findings.ts';
+import { findApiClocks, findTokens, TOLERATED, type Finding } from '../status/findings.ts';
 import type { Stores } from '../stores/open.ts';
 import { busyNote, readLoad } from '../tool.ts';
 import { readClock, type Checkup, type ClockReading, type Line } from './line.ts';
@@ -196,8 +196,6 @@ interface ClockBounds {
   means: string;
 }
 
-const TOLERATED = `${CLOCK_TOLERANCE_MS / 1_000} s`;
-
 const STORE_CLOCK: ClockBounds = {
   warn: 1_000,
   bad: CLOCK_WRONG_MS,
@@ -206,7 +204,7 @@ const STORE_CLOCK: ClockBounds = {
 const CLOCK_BOUNDS: Readonly<Record<string, ClockBounds>> = {
   provider: {
     warn: 5_000,
-    bad: 300_000,
+    bad: NOTICE_CLOCK_MS,
     means: 'Payment pages close early or late; beyond 5 min its notices are refused.',
   },
   // It counts durations. Its last poll, by which its clock is told, is up to 75 s old.

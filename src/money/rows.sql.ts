@@ -206,7 +206,7 @@ const refundRow = z.object({
   /** Of the request under this key. */
   fingerprint: z.string().nullable(),
   status: z.enum(REFUND_STATUSES),
-  /** What the provider said when it last refused it; null: it did not, or has accepted since. */
+  /** The provider's words at its last refusal; null: it did not refuse, or has accepted since. */
   refusal: jsonText(refusalSchema).nullable(),
   createdAt: z.date(),
   endedAt: z.date().nullable(),

@@ -1,9 +1,9 @@
 /** As of when the provider has said what it lists, by the provider's own clock. */
 
+import { NOTICE_CLOCK_MS } from '../limits.ts';
+
 /** A list may lag so far behind the provider's own notices. */
 const LIST_LAG_MS = 10_000;
-/** A notice whose signature is further off our clock is refused, so the two clocks differ by no more. */
-const CLOCK_DIFFERENCE_MS = 5 * 60_000;
 
 /**
  * Unix ms. A notice of a later time is newer than the list.
@@ -12,6 +12,7 @@ const CLOCK_DIFFERENCE_MS = 5 * 60_000;
  */
 export function listedAsOf(dateHeader: string | null | undefined, tookMs: number): number {
   const answeredAtMs = Date.parse(dateHeader ?? '');
-  const countedFrom = Number.isNaN(answeredAtMs) ? Date.now() - CLOCK_DIFFERENCE_MS : answeredAtMs;
+  // A notice further off our clock is refused, so the two clocks differ by no more.
+  const countedFrom = Number.isNaN(answeredAtMs) ? Date.now() - NOTICE_CLOCK_MS : answeredAtMs;
   return Math.floor(countedFrom - tookMs) - LIST_LAG_MS;
 }

@@ -184,6 +184,12 @@ export async function connectRedis(
   return redis;
 }
 
+/** By Redis' clock, Unix ms. */
+export async function readClockMs(redis: RedisClient): Promise<number> {
+  const [seconds, micros] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+}
+
 /** Whether it is no replica. A node of a cluster refers writers to the one that takes writes. */
 export async function takesWrites(redis: RedisClient): Promise<boolean> {
   const info = await redis.info('replication');

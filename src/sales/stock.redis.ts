@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { metadataSchema, jsonText } from '../orders/content.ts';
-import type { RedisClient } from '../redis/connection.ts';
+import { readClockMs, type RedisClient } from '../redis/connection.ts';
 import { saleKeys, wholeSale } from '../redis/keys.ts';
 import { listSales, registerSales } from '../redis/outbox.ts';
 import { run, defineScript, replyInt } from '../redis/script.ts';
@@ -237,12 +237,6 @@ async function readHashes(redis: RedisClient, saleId: string): Promise<SaleHashe
   const keys = keysOf(saleId);
   const [sale, stock] = await Promise.all([redis.hgetall(keys.sale), redis.hgetall(keys.stock)]);
   return sale['epoch'] === undefined ? undefined : { sale, stock };
-}
-
-/** By Redis' clock, Unix ms. */
-async function readClockMs(redis: RedisClient): Promise<number> {
-  const [seconds, micros] = await redis.time();
-  return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
 }
 
 /** The fields of a sale's hash that say its rules. */

@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { TOKEN_OUTCOMES, type TokenOutcome } from '../metrics.ts';
-import { transact, type RedisClient } from '../redis/connection.ts';
+import { readClockMs, transact, type RedisClient } from '../redis/connection.ts';
 import { API_NOTES_KEY } from '../redis/keys.ts';
 import type { ApiNotes, TokenNote } from './status.ts';
 
@@ -25,9 +25,8 @@ export interface ClockLook {
 
 export async function readClock(redis: RedisClient): Promise<ClockLook> {
   const beganMs = Date.now();
-  const [seconds, micros] = await redis.time();
+  const nowMs = await readClockMs(redis);
   const endedMs = Date.now();
-  const nowMs = Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   return { nowMs, aheadMs: (beganMs + endedMs) / 2 - nowMs, withinMs: (endedMs - beganMs) / 2 };
 }
 
@@ -60,7 +59,7 @@ const lastText = z.object({ claim: z.string(), offSeconds: z.number() });
 
 /** The sums of the last five minutes; of a clock and of a claim, the latest. */
 export async function read(redis: RedisClient): Promise<ApiNotes> {
-  const { nowMs } = await readClock(redis);
+  const nowMs = await readClockMs(redis);
   // The oldest first, so that the latest counts.
   const keys = Array.from({ length: SHOWN_MINUTES }, (_, i) => keyOf(nowMs - i * MINUTE_MS)).toReversed();
   const minutes = await Promise.all(keys.map((key) => redis.hgetall(key)));

@@ -74,7 +74,7 @@ function findAway(
   isTemporalUp: boolean | undefined,
 ): Finding[] {
   const away: Finding[] = [];
-  // Of a cluster any node tells the first, and the one that has the slots may be away.
+  // Any node of a cluster answers for its role, while the node with the engine's slots may be away.
   if (redisTakesWrites === undefined || slots === undefined)
     away.push({
       what: 'Redis does not answer: nothing is sold.',
@@ -137,7 +137,7 @@ export function findApiClocks({ clocks }: ApiNotes): Finding[] {
   }));
 }
 
-const TOLERATED = `${CLOCK_TOLERANCE_MS / 1_000} s`;
+export const TOLERATED = `${CLOCK_TOLERANCE_MS / 1_000} s`;
 /** Of a reason, within five minutes. Fewer are a caller's own. */
 const TOKENS_MIN = 10;
 

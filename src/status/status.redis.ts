@@ -2,7 +2,7 @@
 
 import { Cluster, type Redis } from 'ioredis';
 import { z } from 'zod';
-import { takesWrites, type RedisClient } from '../redis/connection.ts';
+import { readClockMs, takesWrites, type RedisClient } from '../redis/connection.ts';
 import { ENGINE_KEY, WORKERS_KEY } from '../redis/keys.ts';
 import { listSales, lookAtOutbox } from '../redis/outbox.ts';
 import { defineScript, isDamaged, replyInt, run } from '../redis/script.ts';
@@ -61,7 +61,7 @@ export async function listWorkers(redis: RedisClient): Promise<Status['workers']
 
 /** The outboxes in which orders wait, the longest first. One quick command each, however many wait. */
 export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes']> {
-  const [shards, nowMs] = await Promise.all([listSales(redis), readNowMs(redis)]);
+  const [shards, nowMs] = await Promise.all([listSales(redis), readClockMs(redis)]);
   const found = await Promise.all(
     shards.map(async (shard): Promise<Status['outboxes']> => {
       const look = await lookAtOutbox(redis, shard).catch((error: unknown) => {
@@ -79,7 +79,7 @@ export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes
 
 /** Slots of the engine budget that are taken. */
 export async function countSlots(redis: RedisClient): Promise<number> {
-  return redis.zcount(ENGINE_KEY, await readNowMs(redis), '+inf');
+  return redis.zcount(ENGINE_KEY, await readClockMs(redis), '+inf');
 }
 
 /** How full Redis is; of a cluster each master. */
@@ -103,9 +103,4 @@ async function readNodeMemory(redis: Redis): Promise<NodeMemory> {
     maxBytes: maxmemory || bytes('total_system_memory') || null,
     isBounded: maxmemory > 0,
   };
-}
-
-async function readNowMs(redis: RedisClient): Promise<number> {
-  const [seconds, microseconds] = await redis.time();
-  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
 }

@@ -6,12 +6,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
-import { appEnv, startApi, type AppEnv } from '../../stack/app.ts';
+import { startApi, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { buildSale } from '../support/factories.ts';
-import { JWT_SECRET, openShopper, send } from '../support/shopper.ts';
+import { openShopper, send } from '../support/shopper.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
+import { apiAloneEnv, openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { scrape, scrapeCounter } from './metrics.ts';
 
@@ -28,16 +28,7 @@ beforeEach(async () => {
   await stores.redis.flushall();
   url = `http://127.0.0.1:${await findFreePort()}`;
   env = {
-    ...appEnv({
-      servers: {
-        redisUrl: stores.config.REDIS_URL[0] ?? '',
-        mysqlUrl: stores.config.MYSQL_URL,
-        temporalAddress: '127.0.0.1:1',
-        temporalUiUrl: undefined,
-      },
-      urls: { apiUrl: url, providerUrl: 'http://127.0.0.1:1' },
-    }),
-    JWT_SECRET,
+    ...apiAloneEnv(stores.config.REDIS_URL[0] ?? '', stores.config.MYSQL_URL, url),
     API_PROCESSES: '2',
   };
   crashes = [];

@@ -4,14 +4,13 @@
  */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { appEnv, startApi, type AppEnv } from '../../stack/app.ts';
+import { startApi, type AppEnv } from '../../stack/app.ts';
 import { findFreePort } from '../../stack/processes/ports.ts';
 import { scrapeCounter } from '../api/metrics.ts';
 import { buildSale } from '../support/factories.ts';
-import { JWT_SECRET } from '../support/shopper.ts';
 import { expectStockEquation } from '../support/stock.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
+import { apiAloneEnv, openTestProcesses, type TestProcesses } from '../support/test-processes.ts';
 import { waitFor } from '../support/wait.ts';
 import { isInstalled, startBalancer, type BalancerName } from './balancers.ts';
 import { startCallers, type Counts } from './kept-callers.ts';
@@ -49,15 +48,8 @@ afterAll(() => parts.close());
 
 async function openApi(name: string): Promise<Api> {
   const url = `http://127.0.0.1:${await findFreePort()}`;
-  const servers = {
-    redisUrl: stores.config.REDIS_URL[0] ?? '',
-    mysqlUrl: stores.config.MYSQL_URL,
-    temporalAddress: '127.0.0.1:1',
-    temporalUiUrl: undefined,
-  };
   const env = {
-    ...appEnv({ servers, urls: { apiUrl: url, providerUrl: 'http://127.0.0.1:1' } }),
-    JWT_SECRET,
+    ...apiAloneEnv(stores.config.REDIS_URL[0] ?? '', stores.config.MYSQL_URL, url),
     // As it is unless set.
     DRAIN_SECONDS: '',
     TRUSTED_PROXY_HOPS: '1',

@@ -4,7 +4,9 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { appEnv, type AppEnv } from '../../stack/app.ts';
 import { createProcesses, type Processes } from '../../stack/processes/processes.ts';
+import { JWT_SECRET } from './shopper.ts';
 
 export interface TestProcesses {
   processes: Processes;
@@ -35,4 +37,13 @@ export async function openTestProcesses(
   };
   let closed: Promise<void> | undefined;
   return { processes, close: () => (closed ??= close()) };
+}
+
+/** The environment of an API on these stores that listens at `url`; no Temporal and no provider is there. */
+export function apiAloneEnv(redisUrl: string, mysqlUrl: string, url: string): AppEnv {
+  const servers = { redisUrl, mysqlUrl, temporalAddress: '127.0.0.1:1', temporalUiUrl: undefined };
+  return {
+    ...appEnv({ servers, urls: { apiUrl: url, providerUrl: 'http://127.0.0.1:1' } }),
+    JWT_SECRET,
+  };
 }

@@ -8,7 +8,7 @@ import { assertCount, figuresOf, type Harness, type Target } from '../../http/ha
 import type { Peer } from '../../peers/peer.ts';
 import { isPeerName, PEERS, type PeerName } from '../../peers/peers.ts';
 import type { BenchServers } from '../../servers.ts';
-import type { Contestant, Figures } from '../part.ts';
+import type { Contestant } from '../part.ts';
 
 export const ALONE = 'Holdfast, front alone';
 export const LIMIT = 'bare Koa + body + one EVALSHA';
@@ -51,24 +51,17 @@ export async function prepareFrontAlone({ harness, answers }: Context): Promise<
     async measure() {
       await stack.clearRedis();
       const saleId = await stack.openSale(UNITS);
-      const { figures, held } = await buyFromUs(harness, { target, saleId, pool: nextPool(), answers });
-      const waiting = await stack.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox);
+      const report = await harness.buy(target, { saleId, pool: nextPool() });
+      answers.push(report.answers);
+      assert.equal(report.refusals, 0, 'every order is accepted');
+      const { stock, outbox } = saleKeys({ saleId, shard: 0 });
+      const held = Number(await stack.redis.hget(stock, 'unit:held'));
+      assertCount('held in Redis', held, report.answers);
+      const waiting = await stack.redis.xlen(outbox);
       assert.equal(waiting, held, 'each held unit has its order in the outbox');
-      return figures;
+      return figuresOf(report, report.answers);
     },
   };
-}
-
-async function buyFromUs(
-  harness: Omit<Harness, 'close'>,
-  { target, saleId, pool, answers }: { target: Target; saleId: string; pool: number; answers: number[] },
-): Promise<{ figures: Figures; held: number }> {
-  const report = await harness.buy(target, { saleId, pool });
-  answers.push(report.answers);
-  assert.equal(report.refusals, 0, 'every order is accepted');
-  const held = Number(await harness.stack.redis.hget(saleKeys({ saleId, shard: 0 }).stock, 'unit:held'));
-  assertCount('held in Redis', held, report.answers);
-  return { figures: figuresOf(report, report.answers), held };
 }
 
 export async function prepareLimit({ harness, answers }: Context): Promise<Contestant> {

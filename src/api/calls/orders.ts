@@ -252,7 +252,7 @@ function findUnpayable(
     total += price * quantity;
   }
   for (const { amount } of charges) total += amount;
-  // What is free is paid without the provider; below 0 the ticket is at fault.
+  // A free order needs no provider. A total below 0 is the ticket's fault, and the script refuses it.
   if (total <= 0) return undefined;
   const fault = provider.priceFault({ amount: total, currency });
   return fault === undefined ? undefined : { kind: 'total-not-payable', total, currency, fault };

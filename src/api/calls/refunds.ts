@@ -40,7 +40,7 @@ export const orderRefundReply = z.strictObject({
   restoreLimit: z.boolean(),
   reason: z.string().nullable(),
   actor: z.string(),
-  /** What the provider said when it last refused it; null: it did not, or has accepted since. */
+  /** The provider's words at its last refusal; null: it did not refuse, or has accepted since. */
   refusal: refusalSchema.nullable(),
   createdAt: time,
   endedAt: time.nullable(),

@@ -42,7 +42,7 @@ export const orderFileReply = staffOrderReply.extend({
       reason: z.string().nullable(),
       /** Of the amount; what is to go back in all, by all requests. */
       refundTarget: amount,
-      /** What the provider said when it last refused a refund; null: it did not, or has accepted since. */
+      /** The provider's words at its last refusal of a refund; null: none, or it has accepted since. */
       refusal: refusalSchema.nullable(),
       receivedAt: time,
     }),

@@ -35,7 +35,7 @@ export function createShedLog(lane: LaneName, log: Logger): () => void {
   return createBoundedLog((refused) => log.warn({ lane, refused }, 'overloaded: calls were refused'));
 }
 
-/** Of every day: a page that was left open, and what strangers send. */
+/** Reasons of every day: a page was left open too long, or a stranger sent something. */
 const USUAL_REASONS: readonly TokenFault['reason'][] = ['expired', 'malformed'];
 
 /**

@@ -16,7 +16,7 @@ export interface TokenFault {
 
 export const OTHER_TYPE: TokenFault = { reason: 'malformed', code: 'OTHER_TYPE', claim: 'typ' };
 
-/** Of a claim whose time is not yet here, or over. */
+/** The time of a claim is not yet here, or over. */
 export function faultOfTime(reason: 'expired' | 'not_yet_valid', code: string, claim: string, at: unknown) {
   const offSeconds = Math.round(Number(at) - Date.now() / 1_000);
   return { reason, code, claim, offSeconds } satisfies TokenFault;

@@ -11,13 +11,13 @@ import { loadApiConfig } from '../../../src/config.ts';
 import { openProvider } from '../../../src/providers/open.ts';
 import { createPaced } from '../../../src/providers/pacing.ts';
 import { openStores } from '../../../src/stores/open.ts';
-import { appEnv } from '../../../stack/app.ts';
 import { findFreePort } from '../../../stack/processes/ports.ts';
 import { openEvents } from '../../support/event-stream.ts';
 import { buildSale } from '../../support/factories.ts';
-import { JWT_SECRET, openShopper, send } from '../../support/shopper.ts';
+import { openShopper, send } from '../../support/shopper.ts';
 import { expectStockEquation } from '../../support/stock.ts';
 import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
+import { apiAloneEnv } from '../../support/test-processes.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const BUYERS = 50;
@@ -128,15 +128,8 @@ beforeAll(async () => {
 
 async function openService() {
   const url = `http://127.0.0.1:${await findFreePort()}`;
-  const servers = {
-    redisUrl: stores.config.REDIS_URL[0] ?? '',
-    mysqlUrl: stores.config.MYSQL_URL,
-    temporalAddress: '127.0.0.1:1',
-    temporalUiUrl: undefined,
-  };
   const config = loadApiConfig({
-    ...appEnv({ servers, urls: { apiUrl: url, providerUrl: 'http://127.0.0.1:1' } }),
-    JWT_SECRET,
+    ...apiAloneEnv(stores.config.REDIS_URL[0] ?? '', stores.config.MYSQL_URL, url),
     USER_PURCHASES_PER_MINUTE: '1000000',
   });
   const own = await openStores(config, silent);

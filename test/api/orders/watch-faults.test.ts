@@ -9,15 +9,15 @@ import { WATCHER_BOUNDS, type WatcherBounds } from '../../../src/api/watchers.ts
 import type { OrderState } from '../../../src/orders/order.ts';
 import { connectRedis, type RedisClient, transact } from '../../../src/redis/connection.ts';
 import { orderKeys } from '../../../src/redis/keys.ts';
-import { appEnv, startApi } from '../../../stack/app.ts';
+import { startApi } from '../../../stack/app.ts';
 import { findFreePort } from '../../../stack/processes/ports.ts';
 import { openTcpProxy, type TcpProxy } from '../../../stack/servers/tcp-proxy.ts';
 import { openEvents } from '../../support/event-stream.ts';
 import { buildSale } from '../../support/factories.ts';
 import { ownRedisUrl } from '../../support/own-redis.ts';
-import { acceptedOf, JWT_SECRET, openShopper, orderOf, type Shopper } from '../../support/shopper.ts';
+import { acceptedOf, openShopper, orderOf, type Shopper } from '../../support/shopper.ts';
 import { silent } from '../../support/stores.ts';
-import { openTestProcesses } from '../../support/test-processes.ts';
+import { apiAloneEnv, openTestProcesses } from '../../support/test-processes.ts';
 import { waitFor } from '../../support/wait.ts';
 import { scrape } from '../metrics.ts';
 import { openApi, type TestApi } from '../open-api.ts';
@@ -176,16 +176,7 @@ test('an API that is told to stop ends streams and polls at once, and itself wit
   const ends: string[] = [];
   const parts = await openTestProcesses((end) => ends.push(end.message));
   onTestFinished(() => parts.close());
-  const servers = {
-    redisUrl: await ownRedisUrl(),
-    mysqlUrl: api.stores.config.MYSQL_URL,
-    temporalAddress: '127.0.0.1:1',
-    temporalUiUrl: undefined,
-  };
-  const env = {
-    ...appEnv({ servers, urls: { apiUrl: url, providerUrl: 'http://127.0.0.1:1' } }),
-    JWT_SECRET,
-  };
+  const env = apiAloneEnv(await ownRedisUrl(), api.stores.config.MYSQL_URL, url);
   await startApi(parts.processes, { name: 'api', env });
   const { authorization, call } = await openShopper(url, shopper.userId);
   const streams = await Promise.all(orderNos.map((orderNo) => openEvents(url, orderNo, { authorization })));
