@@ -13,7 +13,15 @@ import { mysqlStores } from '../src/stores/bound.ts';
 import { redisStores } from '../src/stores/bound.ts';
 import { createDeploymentStores } from '../src/stores/deployment.ts';
 import type { Stores } from '../src/stores/open.ts';
-import { demoSecrets, findAppUrls, startApp, startProvider, type AppEnv } from '../stack/app.ts';
+import {
+  appEnv,
+  demoSecrets,
+  findAppUrls,
+  startApp,
+  startProvider,
+  startWorker,
+  type AppEnv,
+} from '../stack/app.ts';
 import { prepareDemo } from '../stack/demo-sale.ts';
 import { launchServers } from '../stack/servers/servers.ts';
 import { openBenchFolder } from './folder.ts';
@@ -37,6 +45,8 @@ export interface BenchCheckout {
   thawTemporal(): void;
   /** From then on nothing changes without a call. */
   stopWorker(): Promise<void>;
+  /** After it was stopped. */
+  startWorker(): Promise<void>;
   /** Opens a sale of one SKU, `unit`, at 10.00. */
   openSale(units: number, paymentWindowMs: number): Promise<string>;
 }
@@ -58,7 +68,8 @@ export async function withBenchCheckout(
     const { redisUrl, mysqlUrl } = servers;
     const demoSaleId = await prepareDemo({ redisUrl, mysqlUrl, progress });
     await startProvider(processes, urls);
-    await startApp(processes, { servers, urls, demoSaleId, env: { ...ANY_PACE, ...env } });
+    const app = { servers, urls, demoSaleId, env: { ...ANY_PACE, ...env } };
+    await startApp(processes, app);
     const pool = createMysqlPool(mysqlUrl);
     const redis = await connectRedis(redisUrl.split(','), pino({ level: 'silent' }));
     const own = { redis, pool, name: DEFAULT_DEPLOYMENT_NAME, log: pino({ level: 'silent' }) };
@@ -87,6 +98,7 @@ export async function withBenchCheckout(
         freezeTemporal: () => processes.freeze('temporal'),
         thawTemporal: () => processes.thaw('temporal'),
         stopWorker: () => processes.stop('worker'),
+        startWorker: () => startWorker(processes, { name: 'worker', env: { ...appEnv(app), ...app.env } }),
         openSale: (units, paymentWindowMs) => openSale(sales, saleStock, units, paymentWindowMs),
       });
     } finally {

@@ -109,10 +109,6 @@ type RecordedState = Pick<OrderState, 'status' | 'payment' | 'refunded'>;
 export interface Recorded {
   /** Every state that an order was ever in, by version. */
   states: ReadonlyMap<string, ReadonlyMap<number, RecordedState>>;
-  /** Orders that cost nothing, and were paid as they were stored. */
-  free: ReadonlySet<string>;
-  /** Orders with money that was parked or went back before it was applied. */
-  lostMoney: ReadonlySet<string>;
   /** Every hold that Redis has or MySQL was told of, by orderNo. */
   holds: ReadonlyMap<string, Hold>;
 }
@@ -186,25 +182,27 @@ const endsAreFinal: Check = ({ answers }, { states }) => {
   });
 };
 
-/** The payment states that may follow each payment state. */
-const NEXT_PAYMENT: Record<OrderState['payment'], readonly OrderState['payment'][]> = {
-  none: ['received'],
-  received: ['applied', 'none'],
+type PaymentState = OrderState['payment'];
+
+/** The payment states that may follow each payment state of a paid order. */
+const NEXT_PAYMENT: Record<Exclude<PaymentState, 'none'>, readonly PaymentState[]> = {
   applied: ['disputed', 'refunded'],
   disputed: ['applied', 'refunded'],
   refunded: ['applied', 'disputed'],
 };
 
-const moneyMovesAsItMay: Check = (_, { states, free, lostMoney }) =>
+/** A payment is applied by the very change that makes its order paid. */
+const moneyMovesAsItMay: Check = (_, { states }) =>
   [...states].flatMap(([subject, ofOrder]) => {
-    let before: OrderState['payment'] = 'none';
-    return inOrder(ofOrder).flatMap(({ payment }) => {
+    let before: PaymentState = 'none';
+    return inOrder(ofOrder).flatMap(({ status, payment }) => {
       const [from, to] = [before, payment];
       before = payment;
-      const isPaidAtOnce = free.has(subject) && from === 'none' && to === 'applied';
-      const isAllowed = from === to || isPaidAtOnce || NEXT_PAYMENT[from].includes(to);
-      if (isAllowed && !(from === 'received' && to === 'none' && !lostMoney.has(subject))) return [];
-      return [{ subject, detail: `its money was ${from}, and then ${to}` }];
+      const isAllowed =
+        from === 'none'
+          ? to === (status === 'paid' ? 'applied' : 'none')
+          : from === to || NEXT_PAYMENT[from].includes(to);
+      return isAllowed ? [] : [{ subject, detail: `its money was ${from}, and then ${to} (${status})` }];
     });
   });
 

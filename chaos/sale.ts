@@ -59,7 +59,7 @@ const eventRow = z.object({
   refunded: z.int(),
 });
 
-/** Every state that MySQL ever recorded, what became of early money, and every hold that both stores know. */
+/** Every state that MySQL ever recorded, and every hold that both stores know. */
 export async function readRecorded({ stores }: Pick<System, 'stores'>, saleId: string): Promise<Recorded> {
   const events = await selectRows(
     stores.pool,
@@ -72,25 +72,7 @@ export async function readRecorded({ stores }: Pick<System, 'stores'>, saleId: s
     const ofOrder = states.get(event.order_no) ?? new Map<number, z.infer<typeof eventRow>>();
     states.set(event.order_no, ofOrder.set(event.version, event));
   }
-  const lost = await selectRows(
-    stores.pool,
-    z.object({ order_no: z.string() }),
-    `SELECT DISTINCT order_no FROM payments
-     WHERE order_no LIKE ? AND applied_at IS NULL AND status IN ('parked', 'refund_due', 'refunded')`,
-    [`${saleId}-%`],
-  );
-  const free = await selectRows(
-    stores.pool,
-    z.object({ order_no: z.string() }),
-    "SELECT order_no FROM orders WHERE sale_id = ? AND status = 'paid' AND total = 0",
-    [saleId],
-  );
-  return {
-    states,
-    free: new Set(free.map((row) => row.order_no)),
-    lostMoney: new Set(lost.map((row) => row.order_no)),
-    holds: await readHolds(stores, saleId),
-  };
+  return { states, holds: await readHolds(stores, saleId) };
 }
 
 const itemRow = z.object({

@@ -387,16 +387,14 @@ const isClosing = (order) => order.closing && !isFinal(order);
 const isHeld = (order) => !isFinal(order) && !isClosing(order) && !order.isGone;
 
 function describe(order) {
-  const { status, payment, reason, reservedAt, deadline, isGone } = order;
+  const { status, reason, reservedAt, deadline, isGone } = order;
   if (isGone) return { word: 'Unknown', tone: '', detail: 'The service does not know this order any more.' };
-  if (isClosing(order) && payment === 'none')
-    return { word: 'Being cancelled…', tone: '', detail: REASONS[reason] ?? '' };
+  if (isClosing(order)) return { word: 'Being cancelled…', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'queued') return { word: 'Accepted', tone: '', detail: 'Held for you, being stored…' };
   if (status === 'paid') return describePaid(order);
   if (status === 'cancelled') return { word: 'Cancelled', tone: '', detail: REASONS[reason] ?? '' };
   if (status === 'failed')
     return { word: 'Failed', tone: 'bad', detail: REASONS[reason] ?? 'Nothing was charged.' };
-  if (payment !== 'none') return { word: 'Payment received', tone: 'good', detail: 'Being confirmed…' };
   const leftMs = Date.parse(deadline) - Date.now() - clockSkewMs;
   // The clocks differ by a moment: there is never more time left than the order had at first.
   const seconds = Math.ceil(Math.min(leftMs, Date.parse(deadline) - Date.parse(reservedAt)) / 1000);
@@ -418,9 +416,7 @@ const ATTEMPTS = {
   expired: 'The time on the payment page is over. No payment has arrived.',
 };
 const describeAttempt = (order) =>
-  order.status === 'awaiting_payment' && order.payment === 'none' && !isClosing(order)
-    ? (ATTEMPTS[order.attempt] ?? '')
-    : '';
+  order.status === 'awaiting_payment' && !isClosing(order) ? (ATTEMPTS[order.attempt] ?? '') : '';
 
 function addOrder(order) {
   const known = tab.orders.find(({ orderNo }) => orderNo === order.orderNo);

@@ -183,6 +183,11 @@ export function createWorkerMetrics(clock = SYSTEM_CLOCK) {
     help: 'Orders that ended without a workflow, as Temporal had not begun them by their deadline.',
     registers,
   });
+  const paidUnbegun = new Counter({
+    name: 'holdfast_orders_paid_unbegun_total',
+    help: 'Orders that were paid without a workflow, as Temporal had not begun them by then. They need none.',
+    registers,
+  });
   const payableAfter = new Histogram({
     name: 'holdfast_order_payable_seconds',
     help: 'From the acceptance of an order until it could be paid.',
@@ -241,6 +246,7 @@ export function createWorkerMetrics(clock = SYSTEM_CLOCK) {
       temporal = { isUp, failed, atMs: clock.nowMs() };
     },
     orderChanged: (change: OrderChangeKind, orders: number): void => changes.inc({ change }, orders),
+    paidUnbegun: (orders: number): void => paidUnbegun.inc(orders),
     endedUnbegun: (orders: number): void => endedUnbegun.inc(orders),
     /** In ms; clocks of two servers may differ, and none goes back. */
     payableAfter: (ms: number, orders: number): void => observe(payableAfter, ms, orders),

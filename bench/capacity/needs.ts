@@ -52,34 +52,16 @@ interface Engine {
   begun: number;
 }
 
-/** What an engine reaches of some orders, as shares of all of them. */
-export interface Reach {
-  paid: number;
-  begun: number;
-  /** Left to MySQL, which ends them at their deadline. */
-  neverBegun: number;
-  /** Seconds by which the last paid order waits, where the engine does not follow. */
-  paidLateSeconds: number;
-}
-
-/** Orders with money come first; what is left begins others. */
-export function reachOf(engine: Engine, orders: number, seconds: number, paidShare: number): Reach {
-  const room = engine.perSecond * seconds;
-  const forPaid = orders * paidShare * engine.paid;
-  const unpaid = orders * (1 - paidShare);
-  const begun = Math.min(unpaid, Math.max(0, room - forPaid) / engine.begun);
-  return {
-    paid: paidShare,
-    begun: begun / orders,
-    neverBegun: (unpaid - begun) / orders,
-    paidLateSeconds: Math.max(0, forPaid - room) / engine.perSecond,
-  };
+/** The share of some orders that get a workflow in this time. MySQL pays and ends the others. */
+export function begunShareOf(engine: Engine, orders: number, seconds: number, paidShare: number): number {
+  const each = paidShare * engine.paid + (1 - paidShare) * engine.begun;
+  return Math.min(1, (engine.perSecond * seconds) / (orders * each));
 }
 
 export interface Need {
   perMinute: number;
   perSecond: number;
-  /** Cores of each, with all unpaid orders left to MySQL. */
+  /** Cores of each, with a workflow for each paid order and none for the others. */
   cores: Record<Process, number>;
   apis: number;
   workers: number;
@@ -88,11 +70,13 @@ export interface Need {
   binlogGbADay: number;
   /** Bytes a second to the logs of MySQL and Redis. */
   logMbPerSecond: number;
+  /** With a workflow for each paid order, and for each order. */
   actionsPerSecond: { paidAlone: number; allBegun: number };
   millionActionsAMonth: { paidAlone: number; allBegun: number };
   engineBudget: number;
-  measured: { rush: Reach; hour: Reach };
-  cloud: { rush: Reach; hour: Reach };
+  /** The shares of the orders that get a workflow. */
+  measured: { rush: number; hour: number };
+  cloud: { rush: number; hour: number };
   /** How full one of each would be, the fullest first. */
   load: { what: string; share: number }[];
 }
@@ -136,8 +120,8 @@ export function needOf(perMinute: number, costs: OrderCosts, assumed: Assumption
   const own: Engine = { perSecond: costs.livesPerSecond, paid: 1, begun: 1 };
   const cloud: Engine = { perSecond: assumed.cloudActionsPerSecond, ...costs.actions };
   const reaches = (engine: Engine) => ({
-    rush: reachOf(engine, perMinute, assumed.windowSeconds * assumed.beginWithin, paidShare),
-    hour: reachOf(engine, 60 * perMinute, HOUR_SECONDS, paidShare),
+    rush: begunShareOf(engine, perMinute, assumed.windowSeconds * assumed.beginWithin, paidShare),
+    hour: begunShareOf(engine, 60 * perMinute, HOUR_SECONDS, paidShare),
   });
   const load = [
     { what: 'one API', share: cores.api },
@@ -172,7 +156,7 @@ export function needOf(perMinute: number, costs: OrderCosts, assumed: Assumption
 
 /**
  * Slots for an engine that begins all: by Little's law as many are taken as come in a second times the
- * seconds that each holds one. Starts have a small part of all slots, so that part must hold theirs.
+ * seconds that each holds one. Starts have a part of all slots, so that part must hold theirs.
  */
 function budgetOf(perSecond: number, { slotMs }: OrderCosts, { startShare, paidShare }: Assumptions): number {
   const starts = (perSecond * slotMs.begun) / 1_000 / startShare;

@@ -23,7 +23,6 @@ import {
   type Need,
   type OrderCosts,
   type Process,
-  type Reach,
 } from './needs.ts';
 
 const pageFile = join(repoDir, 'docs', 'capacity.md');
@@ -180,39 +179,40 @@ function needsTable(needs: readonly Need[]): string[] {
     ],
     ['Temporal, self-hosted, cores', core('temporal'), 'x: o × c, its database aside'],
     [
-      'Temporal, actions a second, the paid alone',
+      'Temporal, actions a second, a workflow for each paid order',
       ({ actionsPerSecond }) => rough(actionsPerSecond.paidAlone),
       'x: o × a',
     ],
-    ['the same, all begun', ({ actionsPerSecond }) => rough(actionsPerSecond.allBegun), 'x: o × a'],
+    ['the same, for each order', ({ actionsPerSecond }) => rough(actionsPerSecond.allBegun), 'x: o × a'],
     [
-      'Temporal, million actions a month, the paid alone',
+      'Temporal, million actions a month, a workflow for each paid order',
       ({ millionActionsAMonth }) => rough(millionActionsAMonth.paidAlone),
       'x: a month of such days × a',
     ],
     [
-      'the same, all begun',
+      'the same, for each order',
       ({ millionActionsAMonth }) => rough(millionActionsAMonth.allBegun),
       'x: the same',
     ],
-    ['`ENGINE_BUDGET`, all begun', ({ engineBudget }) => number(engineBudget), 'x: 16 × o × s, 40 at least'],
+    [
+      '`ENGINE_BUDGET`, for each order',
+      ({ engineBudget }) => number(engineBudget),
+      'x: 2 × o × s, 40 at least',
+    ],
   ]);
 }
 
 function reachTable(needs: readonly Need[]): string[] {
-  const left100 =
-    (of: (need: Need) => Reach) =>
-    (need: Need): string => {
-      const { begun, neverBegun, paidLateSeconds } = of(need);
-      const late = paidLateSeconds > 0 ? `; **money ${number(paidLateSeconds)} s late**` : '';
-      return `${percent(begun)}, ${percent(neverBegun)}${late}`;
-    };
-  const how = 'x: room for the paid first, then for others';
+  const begun =
+    (of: (need: Need) => number) =>
+    (need: Need): string =>
+      percent(of(need));
+  const how = 'x: the lives that the engine has room for';
   return ratesTable(needs, [
-    ['a rush of one minute, the engine that was measured', left100(({ measured }) => measured.rush), how],
-    ["the same, Temporal Cloud's default", left100(({ cloud }) => cloud.rush), how],
-    ['an hour at this pace, the engine that was measured', left100(({ measured }) => measured.hour), how],
-    ["the same, Temporal Cloud's default", left100(({ cloud }) => cloud.hour), how],
+    ['a rush of one minute, the engine that was measured', begun(({ measured }) => measured.rush), how],
+    ["the same, Temporal Cloud's default", begun(({ cloud }) => cloud.rush), how],
+    ['an hour at this pace, the engine that was measured', begun(({ measured }) => measured.hour), how],
+    ["the same, Temporal Cloud's default", begun(({ cloud }) => cloud.hour), how],
   ]);
 }
 

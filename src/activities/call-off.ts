@@ -1,7 +1,7 @@
 /** The activities of calling off. Each may run twice or die half-way: what is done is found done. */
 
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
-import { projectChanges } from '../orders/reservations.redis.ts';
+import { follow } from '../orders/follow.ts';
 import type { CallOffJob } from '../sales/calling-off.sql.ts';
 import { refuseOrders } from '../sales/calling-off.ts';
 import type { Stores } from '../stores/open.ts';
@@ -97,20 +97,17 @@ export function createCallOffActivities(deps: Stores) {
   };
 }
 
-async function closeOpen(
-  { callingOffs, reservations }: Stores,
-  job: CallOffJob,
-  after: string,
-): Promise<CallOffPage> {
+async function closeOpen(stores: Stores, job: CallOffJob, after: string): Promise<CallOffPage> {
+  const { callingOffs, reservations } = stores;
   // Redis shows one as paid that MySQL has lost and stored again. It waits for its payment to be found, else
   // it would be cancelled behind what its shopper sees.
   const readShownPaid = async (orderNos: readonly string[]) => {
     const shown = await reservations.readOrders(orderNos);
     return new Set(shown.flatMap((found) => (found?.state.status === 'paid' ? [found.order.orderNo] : [])));
   };
-  const { open, closed, last } = await callingOffs.closePage(job, after, PAGE_SIZE, readShownPaid);
+  const { open, closed, last } = await callingOffs.closeOpen(job, after, PAGE_SIZE, readShownPaid);
   // Where this gets lost, the end of each order is projected later.
-  await projectChanges(reservations, closed);
+  await follow(stores, closed);
   const next: CallOffCursor =
     last === undefined ? { phase: 'paid', after: '' } : { phase: 'open', after: last };
   return { next, left: open, isFull: false };

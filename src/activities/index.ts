@@ -10,10 +10,12 @@ import { formatMoney, type Reversal, joinReversals, sumRefunds, sumReversals } f
 import type { RefundFailure, RefundTask } from '../money/refunds.sql.ts';
 import type { UnclearRefund } from '../money/reversal-rows.sql.ts';
 import { voidSessions } from '../money/void-sessions.ts';
-import { endHold, showStored, storeWithHold } from '../orders/both-stores.ts';
+import { storeWithHold } from '../orders/both-stores.ts';
 import type { Order } from '../orders/content.ts';
-import { isFinal, type ClosingReason, type FailureReason, type OrderState } from '../orders/order.ts';
-import type { AbandonOutcome, CancelOutcome } from '../orders/orders.sql.ts';
+import { follow } from '../orders/follow.ts';
+import type { ClosingReason, FailureReason, OrderState } from '../orders/order.ts';
+import type { CancelOutcome } from '../orders/orders.sql.ts';
+import type { AbandonOutcome } from '../orders/store.sql.ts';
 import { ProviderBusyError, RefundRefusedError, type PaymentProvider } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import { ORDER_REFUSED, PROVIDER_BUSY, type RefundInput } from '../workflows/contract.ts';
@@ -85,40 +87,28 @@ function attemptOf(): { 'temporal.attempt'?: number } {
 }
 
 function createPlain(deps: ActivityDeps) {
-  const { orders, refunds, reservations, budget } = deps;
+  const { orders, refunds, budget } = deps;
 
   /**
-   * Brings to Redis what MySQL has committed: the projection, the end of the order's engine slot, and the
-   * stock of an order that has ended. When the hold cannot be ended, the workflow does so in a step of its
-   * own, which is shown by its own name while it keeps failing.
+   * Brings to Redis what a step has committed, and gives the order's engine slot back. When the hold cannot
+   * be ended, the workflow does so in a step of its own, which is shown by its own name while it keeps
+   * failing.
    */
-  async function follow(orderNo: string, state: OrderState): Promise<StockSettled> {
-    const [isSettled] = await Promise.all([
-      isFinal(state.status) && tryEndHold(orderNo, state),
-      reservations.project(orderNo, state),
+  async function show(orderNo: string, state: OrderState): Promise<OrderState & StockSettled> {
+    const [shownOf] = await Promise.all([
+      follow(deps, [{ orderNo, state }], { byWorkflow: true }),
       budget.release([orderNo]),
     ]);
-    return isSettled ? { stockSettled: true } : {};
+    const { hold, state: shown } = shownOf.get(orderNo) ?? { hold: 'open', state };
+    return { ...shown, ...(hold === 'settled' && { stockSettled: true }) };
   }
 
-  async function tryEndHold(orderNo: string, state: OrderState): Promise<boolean> {
-    try {
-      return (await endHold(deps, orderNo, state)) === 'settled';
-    } catch {
-      return false;
-    }
-  }
-
-  /**
-   * Ends the hold, and projects once more: what was made again may show the order as it was before its
-   * end.
-   * @throws while the sale's data are being made again: the step is to be repeated
-   */
-  async function mustEndHold(orderNo: string, status: 'paid' | 'cancelled'): Promise<void> {
+  /** @throws while the sale's data are being rebuilt, or Redis is away: the step is to be repeated */
+  async function endHold({ orderNo }: { orderNo: string }): Promise<void> {
     const stored = await orders.read(orderNo);
-    const outcome = await endHold(deps, orderNo, { status, reason: stored?.state.reason ?? null });
-    if (outcome === 'later') throw new Error('the data of the sale are being made again');
-    if (stored) await reservations.project(orderNo, stored.state);
+    if (!stored) return;
+    const { stockSettled } = await show(orderNo, stored.state);
+    if (!stockSettled) throw new Error('Redis does not have the end of the order yet');
   }
 
   return {
@@ -136,10 +126,7 @@ function createPlain(deps: ActivityDeps) {
           outcome.reason,
         );
       }
-      const { orderNo } = order;
-      const closing = await showStored(deps, [{ orderNo, state: outcome.state }]);
-      const state = closing.get(orderNo) ?? outcome.state;
-      return { ...state, ...(await follow(orderNo, state)) };
+      return show(order.orderNo, outcome.state);
     },
 
     /** Unless the order is stored, puts a tombstone in its place, so that no later write stores it. */
@@ -147,20 +134,17 @@ function createPlain(deps: ActivityDeps) {
       order: Order;
       reason: FailureReason;
     }): Promise<AbandonOutcome & StockSettled> {
-      const { orderNo } = input.order;
       const outcome = await orders.abandon(input.order, input.reason);
-      return { ...outcome, ...(await follow(orderNo, outcome.state)) };
+      const { stockSettled } = await show(input.order.orderNo, outcome.state);
+      return { ...outcome, ...(stockSettled && { stockSettled }) };
     },
 
-    /** Applies the order's payment from the inbox; without a payment the order stays as it is. */
+    /** The order as its payment has made it; without a payment it is as it was. */
     async markPaid({ orderNo }: { orderNo: string }): Promise<OrderState & StockSettled> {
-      const state = await orders.markPaid(orderNo);
-      return { ...state, ...(await follow(orderNo, state)) };
+      return show(orderNo, await orders.markPaid(orderNo));
     },
 
-    /**
-     * Cancels the order, unless a payment came first or, without `force`, payment sessions are still open.
-     */
+    /** Cancels the order, unless it is paid or, without `force`, payment sessions are still open. */
     async cancelOrder(input: {
       orderNo: string;
       reason: ClosingReason;
@@ -168,18 +152,15 @@ function createPlain(deps: ActivityDeps) {
     }): Promise<CancelOutcome & StockSettled> {
       const { orderNo, reason, force } = input;
       const outcome = await orders.cancel(orderNo, reason, { force });
-      return { ...outcome, ...(await follow(orderNo, outcome.state)) };
+      const { stockSettled } = await show(orderNo, outcome.state);
+      return { ...outcome, ...(stockSettled && { stockSettled }) };
     },
 
     /** held → sold in Redis. */
-    async confirmStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await mustEndHold(orderNo, 'paid');
-    },
+    confirmStock: endHold,
 
     /** held → released in Redis, after MySQL has committed the order's end. */
-    async releaseStock({ orderNo }: { orderNo: string }): Promise<void> {
-      await mustEndHold(orderNo, 'cancelled');
-    },
+    releaseStock: endHold,
 
     /** Closes the order's sessions at the provider. Records the payment of one that was paid meanwhile. */
     async voidPaymentSessions({ orderNo }: { orderNo: string }): Promise<void> {

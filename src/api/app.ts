@@ -41,6 +41,7 @@ import { problemResponder, requestIdOf, type Answered } from './http/problem.ts'
 import { createShedLog } from './http/refusal-logs.ts';
 import { MAX_BODY_BYTES } from './http/request.ts';
 import { createBodyBudget, jsonBody } from './http/request.ts';
+import { createNoticeInbox } from './notice-inbox.ts';
 import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
 import { createWatchers, type WatcherBounds } from './watchers.ts';
 
@@ -139,8 +140,8 @@ export interface App {
   /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
   routes: readonly string[];
   keptSales: KeptSales;
-  /** After the last answer: ends what is stored for callers who have gone. */
-  stopStoring: () => Promise<void>;
+  /** After the last answer: ends what is stored for callers who have gone, and what notices have changed. */
+  finish: () => Promise<void>;
   /** Ends the calls that wait for changes of orders, at once. */
   stopWatching: () => void;
 }
@@ -184,7 +185,8 @@ export function createApp({
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
   const findAbsentSale = createAbsentSales(deps.sales);
   const keptSales = keepSales(deps, findAbsentSale, clock);
-  const receiveNotice = createReceiveNotice(deps);
+  const inbox = createNoticeInbox(deps, deps.provider.name, deps.notifier);
+  const receiveNotice = createReceiveNotice({ ...deps, inbox });
   const tickets = { ...deps.tickets, ownKey: deps.verification.ticketKey };
   const pollAdvice = deps.pollAdvice ?? createPollAdvice(deps.statusBoard);
   const finder = { ...deps, projection, lostOrders, pollAdvice };
@@ -281,7 +283,10 @@ export function createApp({
     handle: shareAcrossOrigins(deps.corsOrigins, shedPurchases(purchases, countOverloaded, traced)),
     routes,
     keptSales,
-    stopStoring: () => storing.stop(),
+    async finish() {
+      await storing.stop();
+      await inbox.drain();
+    },
     stopWatching: watchers.stop,
   };
 }

@@ -65,7 +65,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle, keptSales, stopStoring, stopWatching } = createApp({
+  const { handle, keptSales, finish, stopWatching } = createApp({
     ...stores,
     engine,
     provider,
@@ -134,7 +134,7 @@ export async function startApi(
       eventTicker.stop();
       stopWatching();
       await server.close();
-      await stopStoring();
+      await finish();
       keys?.stop();
       ticketKeySet?.stop();
       await notifier.drain();

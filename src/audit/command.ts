@@ -48,10 +48,11 @@ export function describeAuditFailure(error: unknown): string {
 
 function printAudits(audits: readonly SaleAudit[]): number {
   console.table(
-    audits.map(({ saleId, orders, payments, lost, findings }) => ({
+    audits.map(({ saleId, orders, payments, paidWithoutWorkflow, lost, findings }) => ({
       sale: saleId,
       orders,
       payments,
+      'paid without a workflow': paidWithoutWorkflow,
       lost: lost.length,
       findings: findings.length,
     })),

@@ -7,7 +7,7 @@ import {
   sumRefunds,
   NO_PROVIDER,
 } from '../money/payment.ts';
-import { isFinal, type OrderState } from '../orders/order.ts';
+import type { OrderState } from '../orders/order.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import type { Rule, SaleSnapshot } from './look.ts';
 import type { AuditedPayment } from './reads.sql.ts';
@@ -49,9 +49,9 @@ export const paymentsEndSomewhere: Rule = ({ mysql, refunding }) => {
     if ((status === 'applied' || payment.wasApplied) && order?.status !== 'paid') return found(orderIs);
     switch (status) {
       case 'received': {
-        // A parked payment without an order stays `received`, because the order might still come.
-        const isShown = !order && mysql.parked.has(subject);
-        return !isShown && (!order || isFinal(order.status)) ? found(orderIs) : [];
+        // A parked payment without an order stays `received`, because the order might still come. A stored
+        // order decides about a payment in the transaction that records it.
+        return !order && mysql.parked.has(subject) ? [] : found(orderIs);
       }
       case 'refund_due': {
         const isMoving = payment.isDue || refunding.has(refundWorkflowId(payment));
@@ -114,10 +114,7 @@ function expectedMoney(payments: readonly AuditedPayment[]): {
   refunded: number;
 } {
   const own = payments.find(({ wasApplied }) => wasApplied);
-  if (!own) {
-    const isReceived = payments.some(({ status }) => status === 'received');
-    return { payment: isReceived ? 'received' : 'none', refunded: 0 };
-  }
+  if (!own) return { payment: 'none', refunded: 0 };
   const refunded = Math.min(sumReversals(own.currency, own.reversals).succeeded, own.amount);
   if (own.status === 'refunded') return { payment: 'refunded', refunded };
   const isDisputed = own.reversals.some(({ kind, status }) => kind === 'dispute' && status === 'pending');

@@ -109,6 +109,8 @@ export async function readMysqlSale(pool: Pool, saleId: string) {
       charges: row.charges ?? [],
       /** A relay is to start or signal its workflow, or the ender to end it at its deadline. */
       isDue: row.due || row.unbegun,
+      /** MySQL knows of no workflow of it. */
+      isUnbegun: row.unbegun,
       /** No workflow has begun, and its deadline passed two minutes ago. */
       isUnended: row.unbegun && row.unended,
       /** Long past its deadline. */
@@ -142,7 +144,7 @@ async function readOrders(pool: Pool, saleId: string) {
       orderRow,
       `SELECT order_no, user_id, status, payment, closing_reason AS reason, version, total, currency, refunded, charges,
          engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue,
-         workflow_started_at IS NULL AND payment = 'none' AS unbegun,
+         workflow_started_at IS NULL AS unbegun,
          deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended
        FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
       [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],

@@ -99,6 +99,8 @@ export interface SaleAudit {
   saleId: string;
   orders: number;
   payments: number;
+  /** Orders that were paid before a workflow of them began: they need none. */
+  paidWithoutWorkflow: number;
   /** Accepted orders that were lost with the data of Redis, or of both stores. */
   lost: string[];
   findings: Finding[];
@@ -166,7 +168,10 @@ async function lookAt(deps: AuditDeps, subjects: readonly Subject[]): Promise<Ma
     const { saleId, mysql, collected } = sale;
     const findings = auditSale(sale);
     const [orders, payments, lost] = [mysql.orders.length, collected.length, listLost(sale)];
-    audits.set(subject, { saleId, orders, payments, lost, findings });
+    const paidWithoutWorkflow = mysql.orders.filter(
+      ({ status, isUnbegun }) => status === 'paid' && isUnbegun,
+    ).length;
+    audits.set(subject, { saleId, orders, payments, paidWithoutWorkflow, lost, findings });
   }
   return audits;
 }

@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { formatMoney, type RefundReason } from '../money/payment.ts';
 import { orderStateSchema, type Order } from '../orders/content.ts';
 import { parseOrderNo, type OrderState } from '../orders/order.ts';
+import type { WishRecorded } from '../orders/orders.sql.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
 import type { CallOffTerms } from '../sales/calling-off.sql.ts';
 import type { Stores } from '../stores/open.ts';
@@ -262,26 +263,9 @@ export function createOrderEngine(
     },
 
     /**
-     * Signals the workflow to look into the payment inbox, and starts it where needed, also where it has
-     * ended. Throws like `start`.
-     * @param storedAhead the order's state in MySQL, with the payment. A workflow that begins by this signal
-     *   does not store the order again: its first step, in any run, is to look at the payment in MySQL
+     * Signals the workflow that the shopper cancels, and starts it where needed, also where it has ended.
+     * Throws like `start`.
      */
-    async signalPaymentReceived(
-      order: Order,
-      windowEndsAtMs?: number,
-      storedAhead?: OrderState,
-    ): Promise<void> {
-      await call(() =>
-        client.workflow.signalWithStart(ORDER_WORKFLOW, {
-          ...startOptions(order, storedAhead, windowEndsAtMs),
-          taskQueue,
-          signal: paymentReceived,
-        }),
-      );
-    },
-
-    /** Signals the workflow that the shopper cancels. Starts it and throws like `signalPaymentReceived`. */
     async signalCancelRequested(order: Order, windowEndsAtMs?: number): Promise<void> {
       await call(() =>
         client.workflow.signalWithStart(ORDER_WORKFLOW, {
@@ -294,15 +278,22 @@ export function createOrderEngine(
     },
 
     /**
-     * Signals a workflow that runs although its order was ended without one, so that it ends too; starts
-     * none. Throws like `start`.
+     * Signals a workflow that runs although its order has ended without it, so that it ends too; starts none.
+     * Throws like `start`.
+     * @returns whether Temporal has such a workflow
      */
-    async signalEnded(orderNo: string): Promise<void> {
+    async signalEnded(orderNo: string, { status }: Pick<OrderState, 'status'>): Promise<boolean> {
+      const handle = client.workflow.getHandle(orderNo);
       try {
-        const handle = client.workflow.getHandle(orderNo);
-        await call(() => handle.signal(cancelRequested, { reason: 'payment_timeout' }));
+        await call(() =>
+          status === 'paid'
+            ? handle.signal(paymentReceived)
+            : handle.signal(cancelRequested, { reason: 'payment_timeout' }),
+        );
+        return true;
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError)) throw error;
+        return false;
       }
     },
 
@@ -449,55 +440,58 @@ function detailsOf({ total, currency, reservedAtMs }: Order): string {
 const IN_FLIGHT_MAX = 64;
 
 export interface NotifierDeps extends Stores {
-  engine: Pick<OrderEngine, 'signalPaymentReceived' | 'signalCancelRequested' | 'startCallOff'>;
+  engine: Pick<OrderEngine, 'signalEnded' | 'signalCancelRequested' | 'startCallOff'>;
 }
 
 export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
 
+/** Tells workflows at once what MySQL has as due for them. What fails here is done by a relay. */
 export function createEngineNotifier({ engine, budget, reservations, tracing, log }: NotifierDeps) {
   const inFlight = new Set<Promise<void>>();
 
-  async function notify(
-    { order, state, windowEndsAtMs }: StoredOrder,
-    step: string,
-    signal: OrderEngine['signalPaymentReceived'],
-  ): Promise<void> {
-    const { orderNo } = order;
-    try {
-      await reservations.project(orderNo, state);
-      if ((await budget.acquire([orderNo])).length === 0) return;
-      try {
-        const send = () => signal(order, windowEndsAtMs, state);
-        await takeStep({ tracing, log }, step, order, send, { kind: 'client' });
-      } catch (error) {
-        await budget.release([orderNo]);
-        throw error;
-      }
-    } catch (error) {
-      log.warn({ err: error, orderNo }, 'the workflow was not signalled; the relay will do it');
-    }
-  }
-
-  function inBackground(work: () => Promise<void>): void {
+  function inBackground(orderNo: string, work: () => Promise<void>): void {
     if (inFlight.size >= IN_FLIGHT_MAX) return;
-    const running = work().finally(() => inFlight.delete(running));
+    const running = work()
+      .catch((error: unknown) =>
+        log.warn({ err: error, orderNo }, 'a workflow was not told; a relay will do it'),
+      )
+      .finally(() => inFlight.delete(running));
     inFlight.add(running);
   }
 
-  return {
-    paymentReceived: (stored: StoredOrder): void =>
-      inBackground(() => notify(stored, 'signal payment', engine.signalPaymentReceived)),
+  /** @param tell false: no workflow runs that would give the slot back */
+  async function withSlot(order: Order, step: string, tell: () => Promise<boolean>): Promise<void> {
+    const { orderNo } = order;
+    if ((await budget.acquire([orderNo])).length === 0) return;
+    let isTold = false;
+    try {
+      isTold = await takeStep({ tracing, log }, step, order, tell, { kind: 'client' });
+    } finally {
+      if (!isTold) await budget.release([orderNo]);
+    }
+  }
 
-    cancelRequested: (stored: StoredOrder): void =>
-      inBackground(() => notify(stored, 'signal cancel', engine.signalCancelRequested)),
+  return {
+    /** The order was paid. */
+    paid: ({ order, state, mayRun }: StoredOrder): void => {
+      if (mayRun)
+        inBackground(order.orderNo, () =>
+          withSlot(order, 'signal payment', () => engine.signalEnded(order.orderNo, state)),
+        );
+    },
+
+    cancelRequested: ({ order, state, windowEndsAtMs }: WishRecorded): void =>
+      inBackground(order.orderNo, async () => {
+        await reservations.project(order.orderNo, state);
+        await withSlot(order, 'signal cancel', async () => {
+          await engine.signalCancelRequested(order, windowEndsAtMs);
+          return true;
+        });
+      }),
 
     /** Where it fails the reconciliation starts it. */
     calledOff: (job: Pick<CallOffInput, 'jobId'> & CallOffTerms): void =>
-      inBackground(() =>
-        engine.startCallOff(job).catch((error: unknown) => {
-          log.warn({ err: error, jobId: job.jobId }, 'the workflow of a calling-off begins later');
-        }),
-      ),
+      inBackground(job.jobId, () => engine.startCallOff(job)),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

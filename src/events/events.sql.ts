@@ -387,6 +387,7 @@ export interface CountedChanges {
   state: TypedState;
   /** They were stored by it, and not ahead of it by a relay. */
   isStoredByWorkflow: boolean;
+  /** They were paid or cancelled, and no workflow of them has begun. */
   isUnbegun: boolean;
   /** Null: they were not stored by this change. */
   acceptedAgoMs: number | null;
@@ -416,7 +417,7 @@ export async function countChanges(
          b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
          b.status IS NOT NULL AND NOT (e.extended_until <=> b.extended_until) AS extended,
          b.status IS NULL AND COALESCE(o.workflow_started_at <= o.created_at, FALSE) AS storedByWorkflow,
-         e.status = 'cancelled' AND o.workflow_started_at IS NULL AS unbegun,
+         e.status IN ('paid', 'cancelled') AND o.workflow_started_at IS NULL AS unbegun,
          IF(b.status IS NULL, TIMESTAMPDIFF(MICROSECOND, o.reserved_at, e.occurred_at) / 1000, NULL)
            AS acceptedAgoMs,
          IF(e.status = 'paid', (

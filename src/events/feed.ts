@@ -103,6 +103,7 @@ function count(metrics: WorkerMetrics, changes: CountedChanges): void {
       break;
     case 'order.paid':
       metrics.orderChanged('paid', orders);
+      if (changes.isUnbegun) metrics.paidUnbegun(orders);
       if (noticedAgoMs !== null) metrics.paidAfter(noticedAgoMs, orders);
       break;
     case 'order.cancelled':

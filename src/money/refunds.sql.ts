@@ -42,7 +42,6 @@ import {
   type Payment,
   makeIdleRefundSignalDue,
   makeRefundDue,
-  type LockedPayment,
   insertRefund,
   readRefundsOf,
   unitsLeft,
@@ -134,7 +133,7 @@ export function requestByOrder(
 
 /**
  * A repeat returns the same, and makes the refund workflow due where it is not. not-refundable: the payment
- * went back already, or its order is about to decide about it.
+ * went back already.
  */
 export function request(
   pool: Pool,
@@ -149,7 +148,7 @@ export function request(
     const isAllRequested = refundTarget >= amount && (amount > 0 || status === 'refunded');
     if (status === 'refund_due') await makeIdleRefundSignalDue(connection, paymentId);
     if (isAllRequested) return 'requested';
-    if (!isRefundable(locked)) return 'not-refundable';
+    if (status === 'refunded') return 'not-refundable';
     await unparkWork(connection, 'payment', providerPaymentId);
     const decision = { actor, reason: why };
     if (locked.payment.wasApplied && (await requestWholePayment(connection, orderNo, decision)))
@@ -160,16 +159,6 @@ export function request(
     await recordAction(connection, { ...decision, action: 'refund_requested', subject, detail });
     return 'requested';
   });
-}
-
-/** A received payment is refundable only while its order is not stored: the order decides otherwise. */
-function isRefundable({ payment, stored }: LockedPayment): boolean {
-  return (
-    payment.status === 'applied' ||
-    payment.status === 'refund_due' ||
-    payment.status === 'parked' ||
-    (payment.status === 'received' && !stored)
-  );
 }
 
 /** @returns false: all of it is requested already */

@@ -14,15 +14,9 @@ import {
   inTransaction,
   selectList,
 } from '../mysql/connection.ts';
+import { changeLocked } from '../orders/change.sql.ts';
 import type { GiveBack, OrderUnits } from '../orders/order.ts';
-import {
-  lockOrder,
-  transition,
-  type StoredOrder,
-  bookMovement,
-  type Booking,
-  readOrders,
-} from '../orders/rows.sql.ts';
+import { lockOrder, type StoredOrder, bookMovements, type Booking, readOrders } from '../orders/rows.sql.ts';
 import {
   recordAction,
   type ParkedFacts,
@@ -149,18 +143,27 @@ export async function recordReversals(
   }
 }
 
-/** Applies the reversals that came before their payment, which was inserted in this transaction. */
+/** Applies the reversals that came before their payments, which were inserted in this transaction. */
 export async function applyEarlyReversals(
   connection: PoolConnection,
   provider: string,
-  providerPaymentId: string,
+  providerPaymentIds: readonly string[],
 ): Promise<void> {
-  const which = [provider, providerPaymentId];
-  const reversals = await lockReversals(connection, which);
-  if (reversals.length === 0) return;
-  const [payment] = await selectPayments(connection, 'provider = ? AND provider_payment_id = ?', which);
-  // The order's state does not count on this payment yet, so no order is given.
-  if (payment) await applyReversals(connection, { payment, stored: undefined }, reversals, 'provider');
+  const early = await selectRows(
+    connection,
+    reversalRow,
+    `SELECT ${REVERSAL} FROM reversals FORCE INDEX (reversals_of_payment)
+     WHERE provider = ? AND provider_payment_id IN (?) FOR UPDATE`,
+    [provider, providerPaymentIds],
+  );
+  for (const id of new Set(early.map((reversal) => reversal.providerPaymentId))) {
+    const which = [provider, id];
+    const [payment] = await selectPayments(connection, 'provider = ? AND provider_payment_id = ?', which);
+    const reversals = early.filter((reversal) => reversal.providerPaymentId === id);
+    // Only a payment that is not decided yet. The order's state does not count on it, so no order is given.
+    if (payment?.status === 'received')
+      await applyReversals(connection, { payment, stored: undefined }, reversals, 'provider');
+  }
 }
 
 async function applyNews(
@@ -231,7 +234,7 @@ async function isDisputeNotLost(
   return !(await hasGiveBack(connection, 'return', payment.orderNo));
 }
 
-/** Updates what the order says about its money. A paid order stays paid; another awaits a new payment. */
+/** Updates what a paid order says about its money. */
 async function updateOrderPayment(
   connection: PoolConnection,
   payment: Payment,
@@ -239,17 +242,13 @@ async function updateOrderPayment(
   totals: ReversalTotals,
   stored: StoredOrder,
 ): Promise<StoredOrder> {
-  if (!payment.wasApplied) {
-    const hasLostMoney = payment.status === 'received' && next !== 'received';
-    if (!hasLostMoney || stored.state.payment !== 'received') return stored;
-    return transition(connection, stored, { payment: 'none' });
-  }
+  if (!payment.wasApplied) return stored;
   if (next === 'refunded') await returnLimit(connection, payment.paymentId, stored);
   const kept = totals.isDisputed ? 'disputed' : 'applied';
   const state = next === 'refunded' ? 'refunded' : kept;
   const refunded = Math.min(totals.succeeded, payment.amount);
-  const isSame = stored.state.payment === state && (stored.state.refunded ?? 0) === refunded;
-  return isSame ? stored : transition(connection, stored, { payment: state, refunded });
+  const { outcomes } = await changeLocked(connection, [stored], { kind: 'money', payment: state, refunded });
+  return outcomes[0]?.isNews === true ? outcomes[0] : stored;
 }
 
 /** What is known of a payment's reversals. */
@@ -385,9 +384,9 @@ export function bookGiveBacks(pool: Pool, paymentId: number): Promise<void> {
       if (!given.stock) continue;
       const detail = { refundId, items, before: 'sold', after: 'returned' };
       await recordAction(connection, { actor, reason, action: 'stock_returned', subject: orderNo, detail });
-      restocked.push({ orderNo, saleId, items, part: partOf(refund) });
+      restocked.push({ movement: 'return', orderNo, saleId, items, part: partOf(refund) });
     }
-    await bookMovement(connection, 'return', restocked);
+    await bookMovements(connection, restocked);
   });
 }
 
@@ -458,7 +457,7 @@ export function returnStock(
     const detail = { items, before: 'sold', after: 'returned' };
     await recordAction(connection, { ...decision, action: 'stock_returned', subject: orderNo, detail });
     const { saleId } = stored.order;
-    await bookMovement(connection, 'return', [{ orderNo, saleId, items, part: 'return' }]);
+    await bookMovements(connection, [{ movement: 'return', orderNo, saleId, items, part: 'return' }]);
     return 'returned';
   });
 }

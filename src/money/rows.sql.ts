@@ -54,9 +54,17 @@ export interface LockedPayment {
   stored: StoredOrder | undefined;
 }
 
-/** @param condition everything after WHERE, including a LIMIT or a lock */
-export function selectPayments(reader: Executor, condition: string, values: unknown[]): Promise<Payment[]> {
-  return selectRows(reader, paymentRow, `SELECT ${PAYMENT} FROM payments WHERE ${condition}`, values);
+/**
+ * @param condition everything after WHERE, including a LIMIT or a lock
+ * @param hint of the index, after a space, where the server would take another one
+ */
+export function selectPayments(
+  reader: Executor,
+  condition: string,
+  values: unknown[],
+  hint = '',
+): Promise<Payment[]> {
+  return selectRows(reader, paymentRow, `SELECT ${PAYMENT} FROM payments${hint} WHERE ${condition}`, values);
 }
 
 /** A payment by its number, or by its name where that is known, whatever number it has now. */

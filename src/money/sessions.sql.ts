@@ -158,10 +158,10 @@ async function close(executor: Executor, sessionId: string, end: SessionEnd): Pr
 }
 
 /**
- * An order is payable until its deadline, and only while neither a payment nor a request to cancel is known.
+ * An order is payable until its deadline, unless it has ended or a cancel request is known.
  */
 function isPayable({ order, state }: StoredOrder, nowMs: number): boolean {
-  const open = !isFinal(state.status) && state.payment === 'none' && state.reason === null;
+  const open = !isFinal(state.status) && state.reason === null;
   return open && nowMs < orderDeadlineMs(order, state);
 }
 

@@ -1,8 +1,10 @@
 /** Closes payment sessions at the provider, before an order ends or gets a page that is open for longer. */
 
 import { LEAST_SESSION_MS } from '../limits.ts';
+import { follow } from '../orders/follow.ts';
 import { SessionRefusedError, type PaymentProvider } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
+import type { ProviderPayment } from './payment.ts';
 import type { PaymentSession } from './sessions.sql.ts';
 
 interface VoidDeps extends Stores {
@@ -27,14 +29,24 @@ async function closeAtProvider(
   deps: VoidDeps,
   session: PaymentSession,
 ): Promise<'voided' | 'paid' | 'refused'> {
-  const { payments, provider } = deps;
+  const { provider } = deps;
   if (await isOver(deps, session)) return 'voided';
   const providerSessionId = session.providerSessionId ?? (await openAgain(deps, session));
   if (providerSessionId === undefined) return 'refused';
   const outcome = await provider.voidSession(providerSessionId);
   if (outcome.kind === 'voided') return 'voided';
-  await payments.record(provider.name, outcome.payment);
+  await recordPayment(deps, outcome.payment);
   return 'paid';
+}
+
+/** Records a payment that no notice told of, and brings what it changes to Redis. */
+export async function recordPayment(
+  { provider, ...stores }: Stores & { provider: Pick<PaymentProvider, 'name'> },
+  payment: ProviderPayment,
+): Promise<void> {
+  const stored = await stores.payments.record(provider.name, payment);
+  // The workflow of the order is signalled by a relay.
+  if (stored?.isEnd === true) await follow(stores, [{ orderNo: stored.order.orderNo, state: stored.state }]);
 }
 
 /**

@@ -88,10 +88,14 @@ function withoutValues(error: unknown, sql: string): unknown {
   return Object.assign(error, { sql }, 'sqlMessage' in error ? { sqlMessage: shown } : {});
 }
 
-/** 1213 deadlock, 1205 lock wait timeout. */
+/** A lock was held by others for longer than this transaction waits. */
+function isLockTimeout(error: unknown): boolean {
+  return errnoOf(error) === 1205;
+}
+
+/** A deadlock, or a lock wait timeout. */
 function isLockConflict(error: unknown): boolean {
-  const errno = errnoOf(error);
-  return errno === 1213 || errno === 1205;
+  return errnoOf(error) === 1213 || isLockTimeout(error);
 }
 
 /** CHECK violated: 3819 in MySQL, 4025 in MariaDB. */
@@ -207,10 +211,32 @@ export async function inTransaction<T>(
       return await tryTransaction(pool, work);
     } catch (error) {
       if (!isLockConflict(error) || attempt === TRANSACTION_TRIES) throw error;
-      // Random pauses let one of two rivals go first.
-      await delay(Math.random() * 10 * attempt);
+      await letOtherGoFirst(attempt);
     }
   }
+}
+
+/**
+ * As `inTransaction`, for work that its caller can do in another way: it is repeated once after a deadlock,
+ * and never after a lock that was held for `waitSeconds`.
+ */
+export async function inShortTransaction<T>(
+  pool: Pool,
+  waitSeconds: number,
+  work: (connection: PoolConnection) => Promise<T>,
+): Promise<T> {
+  try {
+    return await tryTransaction(pool, work, waitSeconds);
+  } catch (error) {
+    if (!isLockConflict(error) || isLockTimeout(error)) throw error;
+    await letOtherGoFirst(1);
+    return tryTransaction(pool, work, waitSeconds);
+  }
+}
+
+/** A random pause, so that one of two rivals goes first. */
+async function letOtherGoFirst(attempt: number): Promise<void> {
+  await delay(Math.random() * 10 * attempt);
 }
 
 /** Runs `work` in the caller's transaction, or in one of its own where the caller has none. */
@@ -247,9 +273,14 @@ export async function beginSnapshot(connection: PoolConnection): Promise<void> {
   await connection.query('START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY');
 }
 
-function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Promise<T>): Promise<T> {
+function tryTransaction<T>(
+  pool: Pool,
+  work: (connection: PoolConnection) => Promise<T>,
+  lockWaitSeconds = LOCK_WAIT_SECONDS,
+): Promise<T> {
   return withConnection(pool, async (connection) => {
     try {
+      if (lockWaitSeconds !== LOCK_WAIT_SECONDS) await setLockWait(connection, lockWaitSeconds);
       await connection.beginTransaction();
       const result = await work(connection);
       await connection.commit();
@@ -257,8 +288,15 @@ function tryTransaction<T>(pool: Pool, work: (connection: PoolConnection) => Pro
     } catch (error) {
       await rollBack(connection);
       throw error;
+    } finally {
+      if (lockWaitSeconds !== LOCK_WAIT_SECONDS)
+        await setLockWait(connection, LOCK_WAIT_SECONDS).catch(() => connection.destroy());
     }
   });
+}
+
+async function setLockWait(connection: PoolConnection, seconds: number): Promise<void> {
+  await connection.query('SET SESSION innodb_lock_wait_timeout = ?', [seconds]);
 }
 
 /** A connection that cannot roll back is closed, and the server then rolls back. */

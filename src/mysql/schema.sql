@@ -163,17 +163,17 @@ CREATE TABLE IF NOT EXISTS orders (
 
   -- workflow_started_at: null while the order is only stored ahead. start_tried_at: when a workflow of the order was
   -- last tried to be started with the state of that time; the answer may have been lost, so a workflow may run that
-  -- MySQL does not know of. engine_due_at: when the relay is to start the order's workflow, or signal it about a
-  -- payment or a cancel; null: neither. While that is claimed it is the claim's end, and engine_since is since when it
+  -- MySQL does not know of. engine_due_at: when the relay is to start the order's workflow, or signal it about an end
+  -- or a cancel request; null: neither. While that is claimed it is the claim's end, and engine_since is since when it
   -- was due. engine_failures: of starts and signals in a row, up to as many as put the order behind the others.
   workflow_started_at DATETIME(3) NULL,
   start_tried_at DATETIME(3) NULL,
   engine_due_at DATETIME(3) NULL,
   engine_since DATETIME(3) NULL,
   engine_failures TINYINT UNSIGNED NOT NULL DEFAULT 0,
-  -- end_begun_at: when the order began to be ended without a workflow. end_due_at: until when that is claimed, while
-  -- the sessions of an open order are to be voided, or Redis is to have the end of a cancelled one; null: nothing is
-  -- left.
+  -- end_begun_at: since when the sessions of an open order are to be voided, so that it ends without a workflow.
+  -- end_due_at: when a process is to go on with an end: to void the sessions of an open order, or to bring the end of
+  -- an ended one to Redis; while that is claimed, the claim's end; null: nothing remains to be done.
   end_begun_at DATETIME(3) NULL,
   end_due_at DATETIME(3) NULL,
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
@@ -182,13 +182,13 @@ CREATE TABLE IF NOT EXISTS orders (
   KEY orders_overdue (status, deadline),
   KEY orders_expiring (expiring_due_at),
   KEY orders_of_user (user_id, reserved_at),
-  -- Finds due orders that are to be cancelled without reading all that wait to be started.
-  KEY orders_due (payment, closing_reason, engine_due_at, workflow_started_at, sale_id),
+  -- Finds due orders that have ended or are to be cancelled without reading all that wait to be started.
+  KEY orders_due (status, closing_reason, engine_due_at, workflow_started_at, sale_id),
   KEY orders_contact (contact_kept, reserved_at),
   KEY orders_of_reference (reference),
   KEY orders_of_sale_status (sale_id, status),
   -- By equality up to the last column or the last but one, so that no other orders are read or locked.
-  KEY orders_to_end (workflow_started_at, status, payment, end_due_at, deadline)
+  KEY orders_to_end (status, end_due_at, workflow_started_at, sale_id, deadline)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- stock_returned, limit_returned: units of the line that are on sale again, and those that no longer count against the
@@ -538,4 +538,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 8);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 9);

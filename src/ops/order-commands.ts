@@ -8,7 +8,7 @@ import { formatMoney } from '../money/payment.ts';
 import type { Order } from '../orders/content.ts';
 import { readRedisLife, type RedisLife } from '../orders/life.redis.ts';
 import { readMysqlLife, type MysqlLife } from '../orders/life.sql.ts';
-import { parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../orders/order.ts';
+import { expectedHold, parseOrderNo, type OrderState, orderDeadlineMs, isFinal } from '../orders/order.ts';
 import type { ParkedEntry } from '../parked/work.sql.ts';
 import { formatSaleShard } from '../redis/keys.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
@@ -227,11 +227,13 @@ function startMoments({ stored }: MysqlLife, runs: readonly WorkflowRun[]): Mome
   return at && runs.length === 0 ? [{ at, from: 'MySQL', text: 'its workflow was started' }] : [];
 }
 
-function endingMoments({ stored }: MysqlLife): Moment[] {
-  const at = stored?.end_begun_at;
-  if (!at) return [];
-  const text = 'its time to pay was over and no workflow had begun: it is ended without one';
-  return [{ at, from: 'MySQL', text }];
+/** Without a workflow: its payment pages are closed first where it has any, or MySQL alone ended it. */
+function endingMoments({ stored, events }: MysqlLife): Moment[] {
+  if (!stored) return [];
+  const end = events.find(({ status }) => isFinal(status));
+  const at = stored.end_begun_at ?? (stored.mayRun ? undefined : end?.occurred_at);
+  const what = stored.state.status === 'paid' ? 'paid' : 'ended';
+  return at ? [{ at, from: 'MySQL', text: `no workflow had begun: it is ${what} without one` }] : [];
 }
 
 function parkedMoments({ parked }: MysqlLife): Moment[] {
@@ -283,7 +285,9 @@ function describeState({ status, version, payment, reason }: OrderState): string
 function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number): string {
   if (!stored) return 'does not have the order';
   const due = stored.engine_due_at;
-  const way = isFinal(stored.state.status) && stored.end_begun_at ? '; ended without a workflow' : '';
+  const end = stored.state.status === 'paid' ? 'paid' : 'ended';
+  const isWithout = isFinal(stored.state.status) && (stored.end_begun_at !== null || !stored.mayRun);
+  const way = isWithout ? `; ${end} without a workflow` : '';
   const queue =
     due === null
       ? ''
@@ -327,11 +331,6 @@ function describeRun(
   return `${name}running since ${formatAge(nowMs - startedAt.getTime())}${steps.length > 0 ? `, ${steps.join(', ')}` : ', waiting'}`;
 }
 
-function expectedHold({ mysql: { stored } }: OrderLife): string {
-  if (!stored || !isFinal(stored.state.status)) return 'held';
-  return stored.state.status === 'paid' ? 'sold' : 'released';
-}
-
 function findContradictions(life: OrderLife): string[] {
   const { mysql, redis } = life;
   if (redis.kind === 'away' || !mysql.stored) return [];
@@ -340,7 +339,7 @@ function findContradictions(life: OrderLife): string[] {
   if (isDamaged) return ['Redis has lost a part of the order.'];
   // The projection of an ended order expires after a day, and its hold with it.
   if (!reserved) return isFinal(state.status) ? [] : ['The order is open, and Redis holds nothing for it.'];
-  const expected = expectedHold(life);
+  const expected = expectedHold(state.status);
   return [
     ...(reserved.state.version > state.version ? ['Redis shows a newer version than MySQL has.'] : []),
     ...(reserved.state.version < state.version ? ['Redis shows an older version than MySQL has.'] : []),
@@ -357,7 +356,7 @@ function findStandstill(life: OrderLife): string[] {
   if (!state || isFinal(state.status) || temporal.kind === 'away' || redis.kind === 'away') return [];
   const isDue = mysql.stored !== undefined && mysql.stored.engine_due_at !== null;
   // Without a workflow it is ended at its deadline.
-  const isLeft = mysql.stored?.workflow_started_at === null && state.payment === 'none';
+  const isLeft = mysql.stored?.workflow_started_at === null;
   const isMoving = isDue || isLeft || redis.life.isInOutbox || isRunning(life);
   return isMoving ? [] : ['The order is open, and no process works on it.'];
 }
@@ -398,7 +397,6 @@ function goesOn(life: OrderLife, nowMs: number): string {
     return life.mysql.payments.some(({ status }) => status === 'refund_due') ? '' : 'Nothing is left to do.';
   }
   if (state.status === 'queued') return 'A relay stores it; within a second where a worker runs.';
-  if (state.payment === 'received') return 'Its workflow marks it paid.';
   const stored = life.mysql.stored;
   if (stored?.end_begun_at) return 'It is cancelled without a workflow, once its payment pages are closed.';
   if (state.reason !== null) return 'Its workflow cancels it.';

@@ -4,7 +4,8 @@ import { Option, type Command } from 'commander';
 import { z } from 'zod';
 import { nudgeWorkflow } from '../engine/order-engine.ts';
 import { messageOf } from '../log.ts';
-import { isLeftUnpaid, parseOrderNo } from '../orders/order.ts';
+import { follow } from '../orders/follow.ts';
+import { expectedHold, parseOrderNo } from '../orders/order.ts';
 import { createReservations } from '../orders/reservations.redis.ts';
 import { type Decision, PARKED_KINDS } from '../parked/parked.sql.ts';
 import type { ParkedEntry } from '../parked/work.sql.ts';
@@ -48,7 +49,7 @@ async function retryParked(parts: Parts, entry: ParkedEntry, decision: Decision)
         return done('It is due at once, after what waits of the same order; a worker delivers it.');
       return done(`It is due before all other work. ${await nudge(parts, entry)}`);
     case 'ended':
-      return finishEnded(parts, entry, decision);
+      return followNow(parts, entry, decision);
     case 'not-stored':
       return putBack(parts, entry, entry.reference, decision);
     case 'outbox':
@@ -66,23 +67,24 @@ async function retryParked(parts: Parts, entry: ParkedEntry, decision: Decision)
   }
 }
 
-/** The order has ended in MySQL, and Redis is to follow. */
-async function finishEnded(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
-  const reservations = createReservations(await parts.redis(), NO_ORDERS);
-  const stored = await parts.mysql().orders.read(entry.reference);
-  if (!stored) throw new OpsError(`Order ${entry.reference} is gone from MySQL.`);
+/** The order has ended in MySQL. What is due of that in Redis is done at once. */
+async function followNow(parts: Parts, entry: ParkedEntry, decision: Decision): Promise<Retried> {
+  const stores = await parts.stores();
+  const orderNo = entry.reference;
+  const stored = await stores.orders.read(orderNo);
+  if (!stored) throw new OpsError(`Order ${orderNo} is gone from MySQL.`);
+  const followed = await follow(stores, [{ orderNo, state: stored.state }]);
+  const hold = followed.get(orderNo)?.found;
+  if (!hold)
+    throw new OpsError(`Redis cannot end the hold of order ${orderNo}; \`ops order show\` says what it has.`);
   const { status } = stored.state;
-  await reservations.project(entry.reference, stored.state);
-  const hold = await (status === 'paid'
-    ? reservations.confirm(entry.reference)
-    : reservations.release(entry.reference, isLeftUnpaid(stored.state)));
-  const isSettled = status === 'paid' ? hold === 'sold' || hold === 'returned' : hold === 'released';
-  if (!isSettled) {
+  const isReturned = status === 'paid' && hold === 'returned';
+  if (hold !== expectedHold(status) && !isReturned) {
     return refused(
       `The order is ${status}, and Redis has nothing to settle for it (${hold}). Where \`ops audit\` finds nothing wrong about it, resolve the entry.`,
     );
   }
-  await parts.mysql().parkedWork.completeRetry(entry, decision);
+  await stores.parkedWork.completeRetry(entry, decision);
   return done(`The order is ${status}. Its hold in Redis: ${hold}. The entry is resolved.`);
 }
 

@@ -159,9 +159,9 @@ function describeRebuild(saleId: string, outcome: RebuildOutcome): string {
 }
 
 function printAudits(audits: readonly SaleAudit[], columns: number): string {
-  const rows = audits.map(({ saleId, orders, payments, lost, findings }) => [
+  const rows = audits.map(({ saleId, orders, payments, paidWithoutWorkflow, lost, findings }) => [
     saleId,
-    ...[orders, payments, lost.length, findings.length].map(String),
+    ...[orders, payments, paidWithoutWorkflow, lost.length, findings.length].map(String),
   ]);
   const losses = audits.flatMap(({ lost }) =>
     lost.map((orderNo) => hang('  - ', `lost: ${orderNo}`, columns)),
@@ -173,7 +173,11 @@ function printAudits(audits: readonly SaleAudit[], columns: number): string {
   );
   const verdict =
     findings.length === 0 ? `clean: ${RULE_NAMES.length} rules` : `${findings.length} discrepancies:`;
-  const table = formatTable(['sale', 'orders', 'payments', 'lost', 'findings'], rows, columns);
+  const table = formatTable(
+    ['sale', 'orders', 'payments', 'paid without a workflow', 'lost', 'findings'],
+    rows,
+    columns,
+  );
   return [table, ...losses, verdict, ...findings].join('\n');
 }
 

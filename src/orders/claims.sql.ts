@@ -4,8 +4,11 @@ import { z } from 'zod';
 import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
 import { ANEW, COUNT_FAILURE, FAILED_SELDOM, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
 import { park } from '../parked/parked.sql.ts';
-import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin } from './order.ts';
+import { START_CLAIM_MS } from './change.sql.ts';
+import type { Order } from './content.ts';
+import { CLOSING_REASONS, FINAL_STATUSES, isTooLateToBegin, type OrderState } from './order.ts';
 import { selectOrders, type StoredOrder } from './rows.sql.ts';
+import { listUnbegunSales, UNBEGUN } from './turns.sql.ts';
 
 const orderNoRow = z.object({ order_no: z.string() });
 const parkedRow = z.object({ parked_id: z.int() });
@@ -31,8 +34,9 @@ export interface OpenOrder extends OrderCursor {
   isOverdue: boolean;
 }
 
-/** How long a claim lasts. A relay completes it within seconds; after this time another relay may take it. */
-export const CLAIM_MS = 30_000;
+/** An order as its claim saw it. */
+type Claimed = { order: Pick<Order, 'orderNo'>; state: OrderState };
+
 /** The time that a workflow's slow steps may take. */
 const OVERDUE_GRACE_MS = 5 * 60_000;
 /**
@@ -45,14 +49,14 @@ export const IS_OVERDUE = `deadline < NOW(3)
 const IS_WAITING = 'engine_due_at IS NULL AND workflow_started_at IS NOT NULL';
 
 /**
- * Claims up to `limit` orders: those with a payment, then those that someone wants cancelled, then those of
- * what is called off beside the longest due. Each is the caller's until `complete` or `release`, or until
- * the claim runs out. Of the last those that it is too late to begin are due no more: they are ended without
- * a workflow.
- * @param startsMax how many of the last
+ * Claims up to `limit` orders: those that have ended and whose workflow may run, then those that a person
+ * wants cancelled, then those that are called off beside the longest due. Each is the caller's until
+ * `complete` or `release`, or until the claim runs out. Orders that are too old to start are taken off the
+ * queue; the ender ends them.
+ * @param startsMax how many of the last, in turns by sale
  * @param nowMs by Redis' clock (Unix ms), which made their deadlines
- * @param isProbe after a failure: one that has failed three times in a row comes only where nothing else is
- *   due, or it would be each probe, and keep away all that is behind its rank
+ * @param isProbe after a failure one order is tried. Orders that failed three times in a row are tried last,
+ *   or they would block the rest of their rank
  */
 export function take(
   pool: Pool,
@@ -60,14 +64,15 @@ export function take(
   startsMax = limit,
   nowMs = Date.now(),
   isProbe = false,
+  turns: Turns = ONE_TURN,
 ): Promise<StoredOrder[]> {
   return inTransaction(pool, async (connection) => {
-    const room = { limit, startsMax, nowMs };
+    const room = { limit, startsMax, nowMs, turns };
     const probes = isProbe ? await selectRanks(connection, room, `${FAILED_SELDOM} AND `) : NONE;
     const { urgent, starts } =
       probes.urgent.length + probes.starts.length > 0 ? probes : await selectRanks(connection, room, '');
     const claimed = [...urgent, ...starts];
-    if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), CLAIM_MS);
+    if (claimed.length > 0) await takeLease(connection, LEASED, claimed.map(orderNoOf), START_CLAIM_MS);
     if (starts.length > 0)
       await modify(connection, 'UPDATE orders SET start_tried_at = NOW(3) WHERE order_no IN (?)', [
         starts.map(orderNoOf),
@@ -77,27 +82,28 @@ export function take(
 }
 
 /**
- * Ends the claims of orders whose workflow was started or signalled. One that was ended without a
- * workflow since it was claimed is due once more: its workflow is to be signalled.
+ * Ends the claims of orders whose workflow was started or signalled. An order that ended since it was
+ * claimed, before MySQL knew that its workflow runs, is due once more: its workflow is to be signalled.
  */
-export async function complete(pool: Pool, orders: readonly StoredOrder[]): Promise<void> {
+export async function complete(pool: Pool, orders: readonly Claimed[]): Promise<void> {
   if (orders.length === 0) return;
-  // A payment that came since then changed the version, and made the order due again. The numbers stand
-  // alone as well, because MariaDB finds no index for pairs and would lock every order there ever was.
-  const orderNos = orders.map(orderNoOf);
+  // A change since then has another version, and may have made the order due again. The numbers stand alone
+  // as well, because MariaDB finds no index for pairs and would lock every order there ever was.
+  const orderNos = orders.map(({ order }) => order.orderNo);
   const unchanged = orders.map(({ order, state }) => [order.orderNo, state.version]);
   await inTransaction(pool, async (connection) => {
     await modify(
       connection,
-      `UPDATE orders SET engine_due_at = NULL,
-             workflow_started_at = IF(${HAS_NO_WORKFLOW}, NULL, COALESCE(workflow_started_at, NOW(3))), ${ANEW}
-           WHERE order_no IN (?) AND (order_no, version) IN (?)`,
+      `UPDATE orders SET engine_due_at = NULL, workflow_started_at =
+           IF(status = 'awaiting_payment', COALESCE(workflow_started_at, NOW(3)), workflow_started_at), ${ANEW}
+         WHERE order_no IN (?) AND (order_no, version) IN (?)`,
       [orderNos, unchanged],
     );
     await modify(
       connection,
       `UPDATE orders SET engine_due_at = NOW(3), ${ANEW}
-           WHERE order_no IN (?) AND (order_no, version) NOT IN (?) AND ${HAS_NO_WORKFLOW}`,
+         WHERE order_no IN (?) AND (order_no, version) NOT IN (?) AND workflow_started_at IS NULL
+           AND status <> 'awaiting_payment'`,
       [orderNos, unchanged],
     );
   });
@@ -110,20 +116,24 @@ export async function complete(pool: Pool, orders: readonly StoredOrder[]): Prom
  */
 export async function release(
   pool: Pool,
-  orders: readonly StoredOrder[],
-  failed: readonly StoredOrder[] = [],
+  orders: readonly Claimed[],
+  failed: readonly Claimed[] = [],
 ): Promise<void> {
   const untried = orders.filter((stored) => !failed.includes(stored));
   const ends = [
-    [untried.map(orderNoOf), KEEP_PLACE],
-    [failed.map(orderNoOf), COUNT_FAILURE],
+    [untried, KEEP_PLACE],
+    [failed, COUNT_FAILURE],
   ] as const;
-  for (const [orderNos, end] of ends)
-    if (orderNos.length > 0)
+  for (const [claimed, end] of ends)
+    if (claimed.length > 0)
       await inTransaction(pool, (connection) =>
-        modify(connection, `UPDATE orders SET ${end} WHERE order_no IN (?) AND engine_due_at IS NOT NULL`, [
-          orderNos,
-        ]),
+        modify(
+          connection,
+          // A change since the claim has another version, and decided itself when the order is due.
+          `UPDATE orders SET ${end} WHERE order_no IN (?) AND (order_no, version) IN (?)
+             AND engine_due_at IS NOT NULL`,
+          [claimed.map(orderNoOf), claimed.map(({ order, state }) => [order.orderNo, state.version])],
+        ),
       );
 }
 
@@ -223,14 +233,24 @@ export async function unparkEnded(pool: Pool, limit: number): Promise<void> {
   );
 }
 
+/** The turns of the sales whose orders wait for a start. */
+interface Turns {
+  /** The sale that had the last turn; empty: none. */
+  after: string;
+  /** The sales that have no turn now. */
+  without: ReadonlySet<string>;
+}
+
+const ONE_TURN: Turns = { after: '', without: new Set() };
 const NONE: { urgent: StoredOrder[]; starts: StoredOrder[] } = { urgent: [], starts: [] };
 
 /** @param which more that a row must be, before `AND` */
 async function selectRanks(
   connection: PoolConnection,
-  { limit, startsMax, nowMs }: { limit: number; startsMax: number; nowMs: number },
+  room: { limit: number; startsMax: number; nowMs: number; turns: Turns },
   which: string,
 ): Promise<typeof NONE> {
+  const { limit, startsMax } = room;
   const urgent: StoredOrder[] = [];
   for (const rank of URGENT) {
     const left = limit - urgent.length;
@@ -241,36 +261,34 @@ async function selectRanks(
   // Of an odd number either half has the more by chance: of one, each in its turn.
   const half = Math.floor(left / 2 + Math.random());
   const startsLeft = Math.max(left - calledOff.length, half);
-  const starts = await selectStarts(connection, which + START, startsLeft, nowMs);
+  const starts = await selectStartsInTurns(connection, which, startsLeft, room);
   // What is too much is only read: the next claim has it.
   return { urgent: [...urgent, ...calledOff.slice(0, left - starts.length)], starts };
 }
 
 const LEASED = { table: 'orders', key: 'order_no', until: 'engine_due_at', since: 'engine_since' };
-const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+const orderNoOf = ({ order }: Claimed): string => order.orderNo;
 
-const NOT_CLOSING = 'closing_reason IS NULL';
+const DUE = 'engine_due_at <= NOW(3)';
 /** Not `IS NOT NULL`, by which the index would read all that were ever cancelled. */
 const closingFor = (reasons: readonly string[]): string =>
   `closing_reason IN (${reasons.map((reason) => `'${reason}'`).join(', ')})`;
-const CLOSING = closingFor(CLOSING_REASONS);
-/** One somebody waits for. */
+/** Somebody waits for it. */
 const CLOSING_ALONE = closingFor(CLOSING_REASONS.filter((reason) => reason !== 'called_off'));
+const IS_OPEN = `status = 'awaiting_payment'`;
 /**
  * Which orders Temporal is to learn of first. Each is a range of the index `orders_due` in its own order, so
  * that only as many rows are read and locked as are claimed.
  */
 const URGENT = [
-  `payment = 'received' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`,
-  `payment = 'received' AND ${CLOSING} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
-  `payment = 'none' AND ${CLOSING_ALONE} AND engine_due_at <= NOW(3) ORDER BY closing_reason, engine_due_at`,
+  `status = 'paid' AND closing_reason IS NULL AND ${DUE} ORDER BY engine_due_at`,
+  `status = 'cancelled' AND ${closingFor(CLOSING_REASONS)} AND ${DUE} ORDER BY closing_reason, engine_due_at`,
+  `${IS_OPEN} AND ${CLOSING_ALONE} AND ${DUE} ORDER BY closing_reason, engine_due_at`,
 ];
 /** A sale that is called off has tens of thousands at once, and nobody waits: they share with starts. */
-const CALLED_OFF = `payment = 'none' AND closing_reason = 'called_off' AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
-const START = `payment = 'none' AND ${NOT_CLOSING} AND engine_due_at <= NOW(3) ORDER BY engine_due_at`;
+const CALLED_OFF = `${IS_OPEN} AND closing_reason = 'called_off' AND ${DUE} ORDER BY engine_due_at`;
+const START = `${IS_OPEN} AND closing_reason IS NULL AND ${DUE} ORDER BY engine_due_at`;
 
-/** It was ended without a workflow, and Redis or a workflow that was started meanwhile may not know it. */
-const HAS_NO_WORKFLOW = `(status = 'cancelled' AND end_begun_at IS NOT NULL)`;
 /** What is left to the end without a workflow by one call. After a peak some hundred thousand orders are. */
 const LEFT_MAX = 2_000;
 
@@ -288,6 +306,56 @@ const startRow = z
     hasBegun: row.workflow_started_at !== null,
   }));
 
+const windowRow = z.object({ sale_id: z.string(), payment_window_ms: z.int() });
+
+/**
+ * A sale alone has its orders that are due longest. Several have a share each, and take what others leave.
+ */
+async function selectStartsInTurns(
+  connection: PoolConnection,
+  which: string,
+  limit: number,
+  { nowMs, turns: { after, without } }: { nowMs: number; turns: Turns },
+): Promise<StoredOrder[]> {
+  if (limit <= 0) return [];
+  const waiting = await listUnbegunSales(connection, after);
+  const sales = waiting.filter((saleId) => !without.has(saleId));
+  const starts: StoredOrder[] = [];
+  if (waiting.length > 1 && sales.length > 0) {
+    const windows = await selectRows(
+      connection,
+      windowRow,
+      'SELECT sale_id, payment_window_ms FROM sales WHERE sale_id IN (?)',
+      [sales],
+    );
+    const windowOf = new Map(windows.map((row) => [row.sale_id, row.payment_window_ms]));
+    for (const [i, saleId] of sales.entries()) {
+      const share = Math.ceil((limit - starts.length) / (sales.length - i));
+      // Orders that are too old to start come first by their deadlines, and are tens of thousands after a
+      // peak.
+      const earliest = new Date(nowMs + ((windowOf.get(saleId) ?? 0) * 2) / 3);
+      const condition = `${which}${UNBEGUN.where} AND sale_id = ? AND deadline > ? AND closing_reason IS NULL AND ${DUE}
+        ORDER BY deadline LIMIT ? FOR UPDATE SKIP LOCKED`;
+      const values = [saleId, earliest, share];
+      starts.push(...(await selectOrders(connection, condition, values, UNBEGUN.hint)));
+    }
+  }
+  const left = limit - starts.length;
+  const known = new Set(starts.map(orderNoOf));
+  // Those that the shares leave: of a sale alone, with another window, or whose workflow is to begin again.
+  const others = left > 0 ? await selectStarts(connection, which + START, limit, nowMs) : [];
+  return [
+    ...starts.filter((stored) => !isLate(stored, nowMs)),
+    ...others
+      .filter((stored) => !known.has(orderNoOf(stored)) && !without.has(stored.order.saleId))
+      .slice(0, left),
+  ];
+}
+
+function isLate({ order, windowEndsAtMs }: StoredOrder, nowMs: number): boolean {
+  return windowEndsAtMs === undefined && isTooLateToBegin(order, nowMs);
+}
+
 /** Those that are due longest come first, and so those that it is too late to begin. */
 async function selectStarts(
   connection: PoolConnection,
@@ -295,11 +363,8 @@ async function selectStarts(
   limit: number,
   nowMs: number,
 ): Promise<StoredOrder[]> {
-  if (limit <= 0) return [];
-  const isLate = ({ order, windowEndsAtMs }: StoredOrder) =>
-    windowEndsAtMs === undefined && isTooLateToBegin(order, nowMs);
   const due = await selectDue(connection, rank, limit);
-  if (!due.some(isLate)) return due;
+  if (!due.some((stored) => isLate(stored, nowMs))) return due;
   const first = await selectRows(
     connection,
     startRow,
@@ -312,7 +377,7 @@ async function selectStarts(
     await modify(connection, `UPDATE orders SET engine_due_at = NULL, ${ANEW} WHERE order_no IN (?)`, [
       late.map(({ orderNo }) => orderNo),
     ]);
-  return (await selectDue(connection, rank, limit)).filter((stored) => !isLate(stored));
+  return (await selectDue(connection, rank, limit)).filter((stored) => !isLate(stored, nowMs));
 }
 
 /** Skips rows that other relays are claiming. */

@@ -6,8 +6,6 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { OrderNews, OrderNewsType } from '../events/event.ts';
-import { MAX_PAYMENT_WINDOW_MS } from '../limits.ts';
-import { applyPayments } from '../money/inbox.sql.ts';
 import {
   inTransaction,
   isUnavailable,
@@ -15,11 +13,13 @@ import {
   selectRows,
   type Pool,
   type PoolConnection,
+  withConnection,
 } from '../mysql/connection.ts';
 import { readClockMs } from '../mysql/leases.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
+import { changeOrders } from './change.sql.ts';
 import { orderDeadlineMs } from './order.ts';
-import { lockOrder, readOrders, transition, type StoredOrder } from './rows.sql.ts';
+import { lockOrders, readOrders, type StoredOrder } from './rows.sql.ts';
 
 /**
  * extended: by this call, or it had this deadline already. not-open: it is paid, closing, or has ended.
@@ -31,67 +31,55 @@ export type ExtendOutcome =
   | { kind: 'out-of-range'; afterMs: number; untilMs: number }
   | { kind: 'not-stored' };
 
-const ruleRow = z.object({ expiring_notice_ms: z.int().nullable() });
-const RULE = 'SELECT expiring_notice_ms FROM sales WHERE sale_id = ?';
+const deadlineRow = z.object({ deadline: z.date(), expiring_notice_ms: z.int().nullable() });
 const orderNoRow = z.object({ order_no: z.string() });
-const markRow = z.object({ ending: z.coerce.boolean() });
 
 /**
  * Staff give the shopper more time to pay: until a time, so that a repeat adds nothing. The order's workflow
  * learns of it when it comes to cancel the order, and the ender goes by MySQL.
  */
-export function extend(
+export async function extend(
   pool: Pool,
   orderNo: string,
   untilMs: number,
   staff: Decision,
 ): Promise<ExtendOutcome> {
-  return inTransaction(pool, async (connection): Promise<ExtendOutcome> => {
-    const locked = await lockOrder(connection, orderNo);
-    if (!locked) return { kind: 'not-stored' };
-    const stored = await applyPayments(connection, locked);
-    const { order, state } = stored;
-    if (!(await isOpen(connection, stored))) return { kind: 'not-open', stored };
-    const deadlineMs = orderDeadlineMs(order, state);
-    if (untilMs === deadlineMs) return { kind: 'extended', stored, isNews: false };
-    const nowMs = await readClockMs(connection);
-    const afterMs = Math.max(deadlineMs, nowMs);
-    const latestMs = order.reservedAtMs + MAX_PAYMENT_WINDOW_MS;
-    if (untilMs <= afterMs || untilMs > latestMs) return { kind: 'out-of-range', afterMs, untilMs: latestMs };
-    const extended = await transition(connection, stored, { extendedUntilMs: untilMs });
-    const rule = await selectRows(connection, ruleRow, RULE, [order.saleId]);
-    await modify(
-      connection,
-      'UPDATE orders SET deadline = extended_until, expiring_due_at = ? WHERE order_no = ?',
-      [expiringDueAt(untilMs, rule[0]?.expiring_notice_ms), orderNo],
-    );
-    const [before, after] = [deadlineMs, untilMs].map((ms) => new Date(ms).toISOString());
-    const detail = { before, after };
-    await recordAction(connection, { ...staff, action: 'deadline_extended', subject: orderNo, detail });
-    return { kind: 'extended', stored: extended, isNews: true };
-  });
+  const nowMs = await withConnection(pool, readClockMs);
+  const [outcome] = await changeOrders(
+    pool,
+    (connection) => lockOrders(connection, [orderNo]),
+    { kind: 'extend', untilMs, nowMs },
+    async (connection, [extended]) => {
+      if (extended?.decided.kind === 'changed') await moveDeadline(connection, extended, staff);
+    },
+  );
+  if (!outcome) return { kind: 'not-stored' };
+  const { decided } = outcome;
+  if (decided.kind === 'out-of-range') return decided;
+  if (decided.kind === 'not-open') return { kind: 'not-open', stored: outcome };
+  return { kind: 'extended', stored: outcome, isNews: decided.kind === 'changed' };
 }
 
-/** Not one whose end without a workflow has begun. */
-async function isOpen(connection: PoolConnection, { order, state }: StoredOrder): Promise<boolean> {
-  const { status, payment, reason } = state;
-  if (status !== 'awaiting_payment' || payment !== 'none' || reason !== null) return false;
-  const sql = 'SELECT end_begun_at IS NOT NULL AS ending FROM orders WHERE order_no = ?';
-  const [mark] = await selectRows(connection, markRow, sql, [order.orderNo]);
-  return mark?.ending === false;
-}
-
-/**
- * What is left of an extended deadline, in ms; 0: it is over, was not extended, or the order ends anyway.
- * The deadline is by Redis' clock. Of these two the one that is behind decides, as for a payment session.
- */
-export async function readExtensionLeftMs(
+async function moveDeadline(
   connection: PoolConnection,
-  { state: { extendedUntilMs, reason } }: StoredOrder,
-): Promise<number> {
-  if (extendedUntilMs === undefined || reason !== null) return 0;
-  const nowMs = Math.min(await readClockMs(connection), Date.now());
-  return Math.max(0, extendedUntilMs - nowMs);
+  { order, state }: StoredOrder,
+  staff: Decision,
+): Promise<void> {
+  const deadlineMs = orderDeadlineMs(order, state);
+  const [before] = await selectRows(
+    connection,
+    deadlineRow,
+    `SELECT o.deadline, s.expiring_notice_ms FROM orders o JOIN sales s ON s.sale_id = o.sale_id
+     WHERE o.order_no = ?`,
+    [order.orderNo],
+  );
+  await modify(
+    connection,
+    'UPDATE orders SET deadline = extended_until, expiring_due_at = ? WHERE order_no = ?',
+    [expiringDueAt(deadlineMs, before?.expiring_notice_ms), order.orderNo],
+  );
+  const detail = { before: before?.deadline.toISOString(), after: new Date(deadlineMs).toISOString() };
+  await recordAction(connection, { ...staff, action: 'deadline_extended', subject: order.orderNo, detail });
 }
 
 /** When the shop is to be told that an order's deadline is near. @param noticeMs none: it is not told */
@@ -146,8 +134,8 @@ async function announce(connection: PoolConnection, orderNos: readonly string[])
   await modify(connection, 'UPDATE orders SET expiring_due_at = NULL WHERE order_no IN (?)', [orderNos]);
   const nowMs = await readClockMs(connection);
   const expiring = (await readOrders(connection, orderNos)).filter(({ order, state }) => {
-    const isUnpaid = state.status === 'awaiting_payment' && state.payment === 'none';
-    return isUnpaid && state.reason === null && orderDeadlineMs(order, state) > nowMs;
+    const isOpen = state.status === 'awaiting_payment' && state.reason === null;
+    return isOpen && orderDeadlineMs(order, state) > nowMs;
   });
   await recordExpiring(connection, expiring);
 }

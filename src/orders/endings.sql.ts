@@ -1,28 +1,20 @@
 /**
- * Ends orders that no workflow has begun once their deadline has passed: a page a transaction, each order as
- * `cancel` ends it. One whose payment page may be open becomes closing first, until its sessions are void.
- * What is left of an end is due, by MySQL's clock: sessions to void, and after the end its state to project.
+ * Orders that end without a workflow, and ends that Redis may not know yet. `end_due_at` says when an order
+ * is due: while it is open its payment pages are to be voided, and once it has ended Redis is to follow.
  */
 
 import { z } from 'zod';
-import { applyBatchPayments } from '../money/inbox.sql.ts';
-import {
-  inTransaction,
-  modify,
-  selectRows,
-  type Pool,
-  type PoolConnection,
-  isUnavailable,
-} from '../mysql/connection.ts';
-import { ANEW, fromNow, takeLease } from '../mysql/leases.ts';
-import { unparkAll } from '../parked/parked.sql.ts';
-import type { ClosingReason, OrderState } from './order.ts';
-import { bookMovement, recordEvents, stateColumns, toState } from './rows.sql.ts';
+import { inTransaction, modify, selectRows, type Pool, type PoolConnection } from '../mysql/connection.ts';
+import { withSmallerPages } from '../mysql/halving.ts';
+import { fromNow, takeLease } from '../mysql/leases.ts';
+import { changeOrders, FOLLOW_CLAIM_MS, type Outcome } from './change.sql.ts';
+import type { LockedOrder } from './change.ts';
+import { FINAL_STATUSES, type OrderChange } from './order.ts';
+import { lockForChange, stateColumns, toState } from './rows.sql.ts';
+import { listUnbegunSales, UNBEGUN } from './turns.sql.ts';
 
-/** Redis has the end of a page within a second. After this time another process projects it. */
-const REDIS_CLAIM_MS = 10_000;
 /**
- * For voiding the sessions of some orders at the provider, two calls of five seconds each, and their pace.
+ * For voiding the sessions of some orders at the provider: two calls of five seconds each, and their pace.
  */
 const CLOSING_CLAIM_MS = 60_000;
 /**
@@ -30,32 +22,16 @@ const CLOSING_CLAIM_MS = 60_000;
  */
 const CLOSING_PATIENCE_SECONDS = 60;
 
-const REASON: ClosingReason = 'payment_timeout';
-
-const orderRow = z.object({ order_no: z.string(), sale_id: z.string(), ...stateColumns });
+const endedRow = z.object({ order_no: z.string(), ...stateColumns });
 const closingRow = z.object({ order_no: z.string(), overdue: z.coerce.boolean() });
-const orderNoRow = z.object({ order_no: z.string() });
-const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int() });
-
-interface UnbegunOrder {
-  orderNo: string;
-  saleId: string;
-  state: OrderState;
-}
-
-/** The state of an order as MySQL has it now. */
-export interface EndChange {
-  orderNo: string;
-  state: OrderState;
-}
 
 interface PageOfEnds {
-  /** Orders that were looked at: as many as the limit, where there may be more. */
+  /** Orders that were read; 0: none is due of the sales that had their turn. */
   taken: number;
-  /** The caller's to project, until `complete` or until the claim runs out. */
-  ended: EndChange[];
-  /** Their sessions are to be voided. */
-  closing: EndChange[];
+  /** The sale that had the last turn. */
+  saleId: string;
+  /** Those that changed, for Redis to follow. */
+  changed: OrderChange[];
 }
 
 export interface ClosingOrder {
@@ -65,30 +41,44 @@ export interface ClosingOrder {
 }
 
 /**
- * Claims ended orders of which Redis may not know yet: the process that ended them has died, or failed.
+ * Claims ended orders of which Redis may not know yet: the process that ended them has died, or failed. The
+ * claim runs out by itself.
  */
-export function takeEnded(pool: Pool, limit: number): Promise<EndChange[]> {
+export function takeEnded(pool: Pool, limit: number): Promise<OrderChange[]> {
   return inTransaction(pool, async (connection) => {
-    const rows = await selectRows(
-      connection,
-      orderRow,
-      `SELECT ${COLUMNS} FROM orders FORCE INDEX (orders_to_end)
-           WHERE workflow_started_at IS NULL AND status = 'cancelled' AND payment = 'none' AND end_due_at <= NOW(3)
-           ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-      [limit],
-    );
-    const ended = rows.map(toUnbegun);
-    if (ended.length > 0) await takeLease(connection, LEASED, ended.map(orderNoOf), REDIS_CLAIM_MS);
-    return ended.map(({ orderNo, state }) => ({ orderNo, state }));
+    const ended: OrderChange[] = [];
+    for (const status of FINAL_STATUSES) {
+      const rows = await selectRows(
+        connection,
+        endedRow,
+        `SELECT order_no, status, version, payment, closing_reason, refunded, extended_until
+         FROM orders FORCE INDEX (orders_to_end) WHERE status = ? AND end_due_at <= NOW(3)
+         ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+        [status, limit - ended.length],
+      );
+      for (const row of rows) ended.push({ orderNo: row.order_no, state: toState(row) });
+    }
+    if (ended.length > 0) await takeLease(connection, LEASED, ended.map(orderNoOf), FOLLOW_CLAIM_MS);
+    return ended;
   });
 }
 
-/** Redis has the end of these orders. */
-export async function complete(pool: Pool, orderNos: readonly string[]): Promise<void> {
+/**
+ * Redis has the end of these orders.
+ * @param byWorkflow so has their workflow, which is not signalled any more
+ */
+export async function completeFollow(
+  pool: Pool,
+  orderNos: readonly string[],
+  byWorkflow: boolean,
+): Promise<void> {
   if (orderNos.length === 0) return;
-  await modify(pool, `UPDATE orders SET end_due_at = NULL WHERE order_no IN (?) AND status = 'cancelled'`, [
-    orderNos,
-  ]);
+  await modify(
+    pool,
+    `UPDATE orders SET end_due_at = NULL${byWorkflow ? ', engine_due_at = NULL' : ''}
+     WHERE order_no IN (?) AND status IN (?)`,
+    [orderNos, FINAL_STATUSES],
+  );
 }
 
 /**
@@ -101,9 +91,10 @@ export function takeClosing(pool: Pool, limit: number, dueForSeconds = 0): Promi
       connection,
       closingRow,
       `SELECT order_no, end_begun_at < NOW(3) - INTERVAL ? SECOND AS overdue
-           FROM orders FORCE INDEX (orders_to_end)
-           WHERE ${IS_UNBEGUN} AND end_due_at <= NOW(3) - INTERVAL ? SECOND
-           ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+       FROM orders FORCE INDEX (orders_to_end)
+       WHERE status = 'awaiting_payment' AND end_due_at <= NOW(3) - INTERVAL ? SECOND
+         AND workflow_started_at IS NULL
+       ORDER BY end_due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
       [CLOSING_PATIENCE_SECONDS, dueForSeconds, limit],
     );
     const closing = rows.map((row) => ({ orderNo: row.order_no, isOverdue: row.overdue }));
@@ -113,38 +104,24 @@ export function takeClosing(pool: Pool, limit: number, dueForSeconds = 0): Promi
 }
 
 /**
- * Ends a closing order, unless a payment came first: that one is its workflow's, which is due.
+ * Ends a closing order, unless its workflow has begun.
  * @param force even with open sessions
- * @returns its new state; undefined where nothing changed, as its workflow has begun
+ * @returns the change, where it has ended by this call
  */
-export function endClosing(
+export async function endOne(
   pool: Pool,
   orderNo: string,
   { force }: { force: boolean },
-): Promise<EndChange | undefined> {
-  return inTransaction(pool, async (connection) => {
-    const [row] = await selectRows(
-      connection,
-      orderRow,
-      `SELECT ${COLUMNS} FROM orders WHERE order_no = ? AND workflow_started_at IS NULL
-             AND status = 'awaiting_payment' FOR UPDATE`,
-      [orderNo],
-    );
-    if (!row) return undefined;
-    const order = toUnbegun(row);
-    const paid = (await applyBatchPayments(connection, [orderNo])).get(orderNo) ?? order.state;
-    if (paid.payment !== 'none') {
-      await modify(
-        connection,
-        'UPDATE orders SET end_due_at = NULL, end_begun_at = NULL WHERE order_no = ?',
-        [orderNo],
-      );
-      return { orderNo, state: paid };
-    }
-    if (!force && (await findWithSessions(connection, [orderNo])).size > 0) return undefined;
-    const [ended] = await endAll(connection, [order]);
-    return ended;
-  });
+): Promise<OrderChange | undefined> {
+  const [outcome] = await changeOrders(
+    pool,
+    (connection) =>
+      lockForChange(connection, 'orders WHERE order_no = ? AND workflow_started_at IS NULL FOR UPDATE', [
+        orderNo,
+      ]),
+    { kind: 'cancel', reason: 'payment_timeout', force, byWorkflow: false },
+  );
+  return outcome?.isNews === true ? toChange(outcome) : undefined;
 }
 
 /** Ends the claim of a closing order: it is due again after so long. */
@@ -152,164 +129,71 @@ export async function putOff(pool: Pool, orderNo: string, forMs: number): Promis
   await modify(
     pool,
     `UPDATE orders SET end_due_at = ? WHERE order_no = ? AND status = 'awaiting_payment'
-           AND end_due_at IS NOT NULL`,
+       AND end_due_at IS NOT NULL`,
     [fromNow(forMs), orderNo],
   );
 }
 
 const LEASED = { table: 'orders', key: 'order_no', until: 'end_due_at' };
 const orderNoOf = ({ orderNo }: { orderNo: string }): string => orderNo;
-const COLUMNS = 'order_no, sale_id, status, version, payment, closing_reason, refunded, extended_until';
-/** One with a payment is its workflow's. As the first columns of the index `orders_to_end`. */
-const IS_UNBEGUN = `workflow_started_at IS NULL AND status = 'awaiting_payment' AND payment = 'none'`;
+const toChange = ({ order: { orderNo }, state }: Outcome): OrderChange => ({ orderNo, state });
 
-function toUnbegun(row: z.infer<typeof orderRow>): UnbegunOrder {
-  return { orderNo: row.order_no, saleId: row.sale_id, state: toState(row) };
-}
-
-/** After a failure it ends a page of half the size, until an order that cannot be ended is alone. */
-export async function endPage(pool: Pool, nowMs: number, limit: number): Promise<PageOfEnds> {
-  try {
-    return await inTransaction(pool, (connection) => endDue(connection, nowMs, limit));
-  } catch (error) {
-    if (isUnavailable(error)) throw error;
-    if (limit > 1) return endPage(pool, nowMs, Math.ceil(limit / 2));
-    return inTransaction(pool, (connection) => setAside(connection, nowMs));
+/**
+ * Ends a page of orders of one sale whose deadline has passed by `nowMs`, and closes those with an open
+ * payment page.
+ * @param after the sale that had the last turn
+ */
+export async function endPage(pool: Pool, nowMs: number, limit: number, after = ''): Promise<PageOfEnds> {
+  let last = after;
+  for (const saleId of await listUnbegunSales(pool, after)) {
+    const page = await endPageOf(pool, saleId, nowMs, limit);
+    if (page.taken > 0) return page;
+    last = saleId;
   }
+  return { taken: 0, changed: [], saleId: last };
 }
 
-async function endDue(connection: PoolConnection, nowMs: number, limit: number): Promise<PageOfEnds> {
-  const due = await lockDue(connection, nowMs, limit);
-  const orderNos = due.map(orderNoOf);
-  // A payment that has come since makes the order its workflow's. One of a wrong amount is parked.
-  const paid = await applyBatchPayments(connection, orderNos);
-  const unpaid = due.filter(({ orderNo }) => (paid.get(orderNo)?.payment ?? 'none') === 'none');
-  const withSessions = await findWithSessions(connection, unpaid.map(orderNoOf));
-  const closing = await closeAll(
-    connection,
-    unpaid.filter(({ orderNo }) => withSessions.has(orderNo)),
+function endPageOf(pool: Pool, saleId: string, nowMs: number, limit: number): Promise<PageOfEnds> {
+  const overdue = (most: number) => (connection: PoolConnection) =>
+    lockOverdue(connection, saleId, nowMs, most);
+  return withSmallerPages(
+    limit,
+    async (most) => {
+      const wish = { kind: 'cancel', reason: 'payment_timeout', force: false, byWorkflow: false } as const;
+      const outcomes = await changeOrders(pool, overdue(most), wish);
+      const changed = outcomes.filter(({ isNews }) => isNews).map(toChange);
+      return { taken: outcomes.length, changed, saleId };
+    },
+    async () => ({ taken: await setAside(pool, overdue(1)), changed: [], saleId }),
   );
-  const ended = await endAll(
-    connection,
-    unpaid.filter(({ orderNo }) => !withSessions.has(orderNo)),
-  );
-  return { taken: due.length, ended, closing };
 }
 
 /** Not those whose start is claimed, as their workflow is being started, nor those whose end has begun. */
-async function lockDue(connection: PoolConnection, nowMs: number, limit: number): Promise<UnbegunOrder[]> {
-  const rows = await selectRows(
+function lockOverdue(
+  connection: PoolConnection,
+  saleId: string,
+  nowMs: number,
+  limit: number,
+): Promise<LockedOrder[]> {
+  return lockForChange(
     connection,
-    orderRow,
-    `SELECT ${COLUMNS} FROM orders FORCE INDEX (orders_to_end)
-     WHERE ${IS_UNBEGUN} AND end_due_at IS NULL AND deadline <= ?
+    `orders${UNBEGUN.hint} WHERE ${UNBEGUN.where} AND sale_id = ? AND deadline <= ?
        AND (engine_due_at IS NULL OR engine_due_at <= NOW(3))
      ORDER BY deadline LIMIT ? FOR UPDATE SKIP LOCKED`,
-    [new Date(nowMs), limit],
+    [saleId, new Date(nowMs), limit],
   );
-  return rows.map(toUnbegun);
 }
 
-async function setAside(connection: PoolConnection, nowMs: number): Promise<PageOfEnds> {
-  const orderNos = (await lockDue(connection, nowMs, 1)).map(orderNoOf);
-  if (orderNos.length > 0)
-    await modify(
-      connection,
-      'UPDATE orders SET end_begun_at = NOW(3), end_due_at = NOW(3) WHERE order_no IN (?)',
-      [orderNos],
-    );
-  return { taken: orderNos.length, ended: [], closing: [] };
-}
-
-/** No session opens from now on, and none but this way is to end the orders. */
-async function closeAll(connection: PoolConnection, orders: readonly UnbegunOrder[]): Promise<EndChange[]> {
-  if (orders.length === 0) return [];
-  const orderNos = orders.map(orderNoOf);
-  await modify(
-    connection,
-    // Each assignment sees those before it.
-    `UPDATE orders SET version = version + (closing_reason IS NULL),
-       closing_reason = COALESCE(closing_reason, ?), engine_due_at = NULL, ${ANEW},
-       end_begun_at = NOW(3), end_due_at = NOW(3) WHERE order_no IN (?)`,
-    [REASON, orderNos],
-  );
-  const closing = orders.map(toClosing);
-  const changed = closing.filter(({ state }, i) => state !== orders[i]?.state);
-  if (changed.length > 0) await recordEvents(connection, changed);
-  return closing;
-}
-
-/**
- * Ends locked orders, and leases them to the caller. One whose workflow may have been started, without an
- * answer, is due, so that the workflow is signalled.
- */
-async function endAll(connection: PoolConnection, orders: readonly UnbegunOrder[]): Promise<EndChange[]> {
-  if (orders.length === 0) return [];
-  const orderNos = orders.map(orderNoOf);
-  const changed = await modify(
-    connection,
-    // Each assignment sees those before it.
-    `UPDATE orders SET version = version + 1 + (closing_reason IS NULL),
-       closing_reason = COALESCE(closing_reason, ?), status = 'cancelled',
-       engine_due_at = IF(start_tried_at IS NULL, NULL, NOW(3)), ${ANEW},
-       end_begun_at = COALESCE(end_begun_at, NOW(3)), end_due_at = ? WHERE order_no IN (?)`,
-    [REASON, fromNow(REDIS_CLAIM_MS), orderNos],
-  );
-  if (changed !== orders.length) throw new Error(`${changed} of ${orders.length} locked orders changed`);
-  const ends = orders.map((order) => {
-    const { state } = toClosing(order);
-    const end: OrderState = { ...state, status: 'cancelled', version: state.version + 1 };
-    return { order, closing: state, end };
+/** An order that cannot be ended holds up no other: it is tried again alone, and parked. */
+function setAside(pool: Pool, lock: (connection: PoolConnection) => Promise<LockedOrder[]>): Promise<number> {
+  return inTransaction(pool, async (connection) => {
+    const orderNos = (await lock(connection)).map(({ order }) => order.orderNo);
+    if (orderNos.length > 0)
+      await modify(
+        connection,
+        'UPDATE orders SET end_begun_at = NOW(3), end_due_at = NOW(3) WHERE order_no IN (?)',
+        [orderNos],
+      );
+    return orderNos.length;
   });
-  await recordEvents(
-    connection,
-    ends.flatMap(({ order: { orderNo, state }, closing, end }) => [
-      ...(closing === state ? [] : [{ orderNo, state: closing }]),
-      { orderNo, state: end },
-    ]),
-  );
-  await unparkAll(connection, 'order', orderNos);
-  const items = await readItems(connection, orderNos);
-  await bookMovement(
-    connection,
-    'release',
-    orders.map(({ orderNo, saleId }) => ({ orderNo, saleId, items: items.get(orderNo) ?? [] })),
-  );
-  return ends.map(({ order: { orderNo }, end }) => ({ orderNo, state: end }));
-}
-
-/** An order that is closing already keeps its reason, and its very state. */
-function toClosing({ orderNo, state }: UnbegunOrder): EndChange {
-  if (state.reason !== null) return { orderNo, state };
-  return { orderNo, state: { ...state, reason: REASON, version: state.version + 1 } };
-}
-
-async function findWithSessions(
-  connection: PoolConnection,
-  orderNos: readonly string[],
-): Promise<Set<string>> {
-  if (orderNos.length === 0) return new Set();
-  const rows = await selectRows(
-    connection,
-    orderNoRow,
-    `SELECT DISTINCT order_no FROM payment_sessions FORCE INDEX (sessions_of_order)
-     WHERE order_no IN (?) AND status IN ('opening', 'open')`,
-    [orderNos],
-  );
-  return new Set(rows.map((row) => row.order_no));
-}
-
-async function readItems(connection: PoolConnection, orderNos: readonly string[]) {
-  const rows = await selectRows(
-    connection,
-    itemRow,
-    // Without the index named, all items there are would be read: a page of keys looks like many rows.
-    `SELECT order_no, sku, quantity FROM order_items FORCE INDEX (PRIMARY)
-     WHERE order_no IN (?) ORDER BY order_no, position`,
-    [orderNos],
-  );
-  const items = new Map<string, { sku: string; quantity: number }[]>();
-  for (const { order_no: orderNo, sku, quantity } of rows)
-    items.set(orderNo, [...(items.get(orderNo) ?? []), { sku, quantity }]);
-  return items;
 }

@@ -36,8 +36,7 @@ export function stateOnceStored(order: StateSource): OrderState {
 }
 
 /** The changes from a stored order to this state. One whose wish to cancel is lost is open once more. */
-function stepsTo({ status, payment, reason }: OrderState): number {
-  if (isFinal(status)) return 2;
-  if (payment !== 'none') return 1;
+function stepsTo({ status, reason }: OrderState): number {
+  if (isFinal(status)) return status === 'paid' ? 1 : 2;
   return reason === null ? 0 : -1;
 }

@@ -12,11 +12,11 @@ export const ORDER_STATUSES = ['queued', 'awaiting_payment', 'paid', 'cancelled'
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 /**
- * What is known of the order's money. received: committed to MySQL, and the workflow has yet to act on it.
- * disputed: a chargeback is open. A paid order stays paid when its money is `disputed` or `refunded`, and its
- * stock comes back only if an operator decides so.
+ * What is known of the order's money. applied: a payment has paid for the order. disputed: a chargeback is
+ * open. A paid order stays paid when its money is `disputed` or `refunded`, and its stock comes back only if
+ * an operator decides so.
  */
-export const PAYMENT_STATES = ['none', 'received', 'applied', 'disputed', 'refunded'] as const;
+export const PAYMENT_STATES = ['none', 'applied', 'disputed', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
 
 /**
@@ -61,6 +61,12 @@ export interface OrderState {
   refunded?: number;
   /** Unix time in ms to which staff have extended the deadline; absent: they have not. */
   extendedUntilMs?: number;
+}
+
+/** The state that a change gave an order, as MySQL has it. */
+export interface OrderChange {
+  orderNo: string;
+  state: OrderState;
 }
 
 /** Units of an order, of one SKU. */
@@ -134,6 +140,12 @@ export const FINAL_STATUSES = ['paid', 'cancelled', 'failed'] as const satisfies
 
 export function isFinal(status: OrderStatus): boolean {
   return FINAL_STATUSES.some((final) => final === status);
+}
+
+/** The state of an order's hold in Redis, once Redis has what MySQL has. */
+export function expectedHold(status: OrderStatus): 'held' | 'sold' | 'released' {
+  if (!isFinal(status)) return 'held';
+  return status === 'paid' ? 'sold' : 'released';
 }
 
 /** The epoch in which the order's stock was reserved; 0 for what is no order number. */

@@ -9,9 +9,16 @@ import { BROUGHT_BACK_WITHIN_MS, IDEMPOTENCY_TTL_MS, PROJECTION_TTL_MS } from '.
 import type { RedisClient } from '../redis/connection.ts';
 import { changesChannelOf, epochOf, orderKeys, saleKeys, shardOf } from '../redis/keys.ts';
 import { acknowledge, lookAtOutbox } from '../redis/outbox.ts';
-import { run, defineScript, replyInt } from '../redis/script.ts';
+import { run, defineScript, isDamaged, replyInt } from '../redis/script.ts';
 import { fingerprintOf, carriedText, type Order, jsonText } from './content.ts';
-import { type ClosingReason, holdEpochOf, parseOrderNo, type GiveBack, type OrderState } from './order.ts';
+import {
+  type ClosingReason,
+  holdEpochOf,
+  parseOrderNo,
+  type GiveBack,
+  type OrderChange,
+  type OrderState,
+} from './order.ts';
 import {
   hashOf,
   ORDER_FIELDS,
@@ -449,21 +456,29 @@ function pagesOf(orderNos: readonly string[], pageSize: number): string[][] {
   return Array.from({ length: count }, (_, i) => orderNos.slice(i * pageSize, (i + 1) * pageSize));
 }
 
-/** The state of an order as MySQL has it. */
-export interface OrderChange {
-  orderNo: string;
-  state: OrderState;
-}
+type ProjectReply = z.infer<typeof projectReply>[number];
 
-/** @returns each with its reply, in no order */
+/**
+ * @returns each with its reply, in no order. damaged: Redis cannot work on the order, which holds up no other
+ * @throws when Redis is away
+ */
 export async function projectChanges<T extends OrderChange>(
   reservations: Pick<Reservations, 'projectAll'>,
   changes: readonly T[],
-): Promise<{ change: T; reply: z.infer<typeof projectReply>[number] }[]> {
+): Promise<{ change: T; reply: ProjectReply | 'damaged' }[]> {
+  const projectAlike = async (alike: readonly [T, ...T[]]): Promise<(ProjectReply | 'damaged')[]> => {
+    const orderNos = alike.map(({ orderNo }) => orderNo);
+    try {
+      return await reservations.projectAll(orderNos, alike[0].state);
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      if (alike.length === 1) return ['damaged'];
+      return (await Promise.all(alike.map((one) => projectAlike([one])))).flat();
+    }
+  };
   const groups = await Promise.all(
     groupAlike(changes).map(async (alike) => {
-      const orderNos = alike.map(({ orderNo }) => orderNo);
-      const replies = await reservations.projectAll(orderNos, alike[0].state);
+      const replies = await projectAlike(alike);
       return alike.map((change, i) => ({ change, reply: replies[i] ?? ('absent' as const) }));
     }),
   );

@@ -1,6 +1,5 @@
 /** Rows of orders and of the stock ledger: read, locked, changed, each change with its event. */
 
-import assert from 'node:assert/strict';
 import { z } from 'zod';
 import {
   modify,
@@ -10,6 +9,7 @@ import {
   type Pool,
   withConnection,
 } from '../mysql/connection.ts';
+import type { LockedOrder } from './change.ts';
 import { jsonText } from './content.ts';
 import { carriedText, orderStateSchema, type Order } from './content.ts';
 import type { OrderState, OrderUnits } from './order.ts';
@@ -38,6 +38,8 @@ const orderRow = z.object({
   reserved_at: z.date(),
   payment_window_ms: z.int(),
   workflow_started_at: z.date().nullable(),
+  may_run: z.coerce.boolean(),
+  ending: z.coerce.boolean(),
   reference: z.string().nullable(),
   charges: chargesColumn,
   carried: jsonText(carriedText.inMysql.schema),
@@ -46,9 +48,8 @@ const orderRow = z.object({
 const itemRow = z.object({ order_no: z.string(), sku: z.string(), quantity: z.int(), unit_price: z.int() });
 
 /** An order as MySQL has it. */
-export interface StoredOrder {
+export interface StoredOrder extends LockedOrder {
   order: Order;
-  state: OrderState;
   /**
    * Unix time in ms at which its payment window ends, counted from the first start of its workflow; absent
    * before that.
@@ -56,49 +57,123 @@ export interface StoredOrder {
   windowEndsAtMs?: number;
 }
 
+const MAY_RUN = '(workflow_started_at IS NOT NULL OR start_tried_at IS NOT NULL)';
+const IS_ENDING = 'end_begun_at IS NOT NULL';
 const COLUMNS = `order_no, sale_id, user_id, idempotency_key, status, payment, version, total, currency, reserved_at,
-  payment_window_ms, closing_reason, refunded, extended_until, workflow_started_at, reference, charges, carried`;
+  payment_window_ms, closing_reason, refunded, extended_until, workflow_started_at,
+  ${MAY_RUN} AS may_run, ${IS_ENDING} AS ending, reference, charges, carried`;
 
 export async function readOrders(reader: Executor, orderNos: readonly string[]): Promise<StoredOrder[]> {
   if (orderNos.length === 0) return [];
   return selectOrders(reader, 'order_no IN (?) ORDER BY order_no', [orderNos]);
 }
 
-/** Locks the order's row for the rest of the transaction; undefined when the order is not stored. */
+/** Locks the rows of those of these orders that are stored, in the order of their numbers. */
+export async function lockOrders(
+  connection: PoolConnection,
+  orderNos: readonly string[],
+): Promise<StoredOrder[]> {
+  if (orderNos.length === 0) return [];
+  return selectOrders(connection, 'order_no IN (?) ORDER BY order_no FOR UPDATE', [orderNos]);
+}
+
+/** Undefined when the order is not stored. */
 export async function lockOrder(
   connection: PoolConnection,
   orderNo: string,
 ): Promise<StoredOrder | undefined> {
-  const [stored] = await selectOrders(connection, 'order_no = ? FOR UPDATE', [orderNo]);
-  return stored;
+  return (await lockOrders(connection, [orderNo]))[0];
 }
 
-/** @param condition everything after WHERE, including a LIMIT or a lock */
+/**
+ * @param condition everything after WHERE, including a LIMIT or a lock
+ * @param hint of the index, after a space, where the server would take another one
+ */
 export async function selectOrders(
   reader: Executor,
   condition: string,
   values: unknown[],
+  hint = '',
 ): Promise<StoredOrder[]> {
-  const rows = await selectRows(reader, orderRow, `SELECT ${COLUMNS} FROM orders WHERE ${condition}`, values);
-  if (rows.length === 0) return [];
-  const items = await selectRows(
-    reader,
-    itemRow,
-    'SELECT order_no, sku, quantity, unit_price FROM order_items WHERE order_no IN (?) ORDER BY order_no, position',
-    [rows.map((row) => row.order_no)],
-  );
-  const byOrder = new Map(rows.map((row): [string, z.infer<typeof itemRow>[]] => [row.order_no, []]));
-  for (const item of items) byOrder.get(item.order_no)?.push(item);
-  return rows.map((row) => toStoredOrder(row, byOrder.get(row.order_no) ?? []));
+  const sql = `SELECT ${COLUMNS} FROM orders${hint} WHERE ${condition}`;
+  const rows = await selectRows(reader, orderRow, sql, values);
+  const items = await readItems(reader, rows);
+  return rows.map((row) => toStoredOrder(row, items.get(row.order_no) ?? []));
 }
 
-function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof itemRow>[]): StoredOrder {
+const lockedRow = orderRow.pick({
+  order_no: true,
+  sale_id: true,
+  status: true,
+  version: true,
+  payment: true,
+  closing_reason: true,
+  refunded: true,
+  extended_until: true,
+  total: true,
+  currency: true,
+  reserved_at: true,
+  payment_window_ms: true,
+  may_run: true,
+  ending: true,
+});
+
+/**
+ * Locks orders that are to be changed and not shown, hundreds at once: without what only readers need.
+ * @param from everything after FROM, with an index and a LIMIT
+ */
+export async function lockForChange(
+  connection: PoolConnection,
+  from: string,
+  values: unknown[],
+): Promise<LockedOrder[]> {
+  const sql = `SELECT order_no, sale_id, status, payment, version, closing_reason, refunded, extended_until, total,
+      currency, reserved_at, payment_window_ms, ${MAY_RUN} AS may_run, ${IS_ENDING} AS ending FROM ${from}`;
+  const rows = await selectRows(connection, lockedRow, sql, values);
+  const items = await readItems(connection, rows);
+  return rows.map((row) => ({
+    order: {
+      orderNo: row.order_no,
+      saleId: row.sale_id,
+      items: items.get(row.order_no) ?? [],
+      total: row.total,
+      currency: row.currency,
+      reservedAtMs: row.reserved_at.getTime(),
+      paymentWindowMs: row.payment_window_ms,
+    },
+    state: toState(row),
+    mayRun: row.may_run,
+    isEnding: row.ending,
+  }));
+}
+
+async function readItems(reader: Executor, orders: readonly { order_no: string }[]) {
+  const items = new Map<string, Order['items']>();
+  if (orders.length === 0) return items;
+  const rows = await selectRows(
+    reader,
+    itemRow,
+    // Without the index named, all items there are would be read: a page of keys looks like many rows.
+    `SELECT order_no, sku, quantity, unit_price FROM order_items FORCE INDEX (PRIMARY)
+     WHERE order_no IN (?) ORDER BY order_no, position`,
+    [orders.map((row) => row.order_no)],
+  );
+  for (const { order_no: orderNo, sku, quantity, unit_price: unitPrice } of rows) {
+    const item = { sku, quantity, unitPrice };
+    const known = items.get(orderNo);
+    if (known) known.push(item);
+    else items.set(orderNo, [item]);
+  }
+  return items;
+}
+
+function toStoredOrder(row: z.infer<typeof orderRow>, items: Order['items']): StoredOrder {
   return {
     order: {
       orderNo: row.order_no,
       saleId: row.sale_id,
       userId: row.user_id,
-      items: items.map((item) => ({ sku: item.sku, quantity: item.quantity, unitPrice: item.unit_price })),
+      items,
       total: row.total,
       currency: row.currency,
       idempotencyKey: row.idempotency_key ?? '',
@@ -109,6 +184,8 @@ function toStoredOrder(row: z.infer<typeof orderRow>, items: z.infer<typeof item
       ...row.carried,
     },
     state: toState(row),
+    mayRun: row.may_run,
+    isEnding: row.ending,
     ...(row.workflow_started_at && {
       // Not before the deadline that the shopper was shown, where MySQL's clock is behind that of Redis.
       windowEndsAtMs: Math.max(
@@ -132,41 +209,11 @@ export function toState(row: z.infer<typeof stateRow>): OrderState {
   };
 }
 
-/**
- * Changes the state of a locked order: its version grows by one, and the transition is recorded.
- * @returns the order with its new state
- */
-export async function transition(
-  connection: PoolConnection,
-  stored: StoredOrder,
-  change: Partial<Omit<OrderState, 'version'>>,
-): Promise<StoredOrder> {
-  const state = { ...stored.state, ...change, version: stored.state.version + 1 };
-  const { orderNo } = stored.order;
-  const changed = await modify(
-    connection,
-    `UPDATE orders SET status = ?, payment = ?, closing_reason = ?, refunded = ?, extended_until = ?, version = ?
-     WHERE order_no = ? AND version = ?`,
-    [
-      state.status,
-      state.payment,
-      state.reason,
-      state.refunded ?? 0,
-      extendedUntilOf(state),
-      state.version,
-      orderNo,
-      stored.state.version,
-    ],
-  );
-  assert.equal(changed, 1, `order ${orderNo} changed although its row was locked`);
-  await recordEvents(connection, [{ orderNo, state }]);
-  return { ...stored, state };
-}
-
 export async function recordEvents(
   connection: PoolConnection,
   events: readonly { orderNo: string; state: OrderState }[],
 ): Promise<void> {
+  if (events.length === 0) return;
   await modify(
     connection,
     `INSERT INTO order_events (order_no, version, status, payment, reason, refunded, extended_until)
@@ -191,21 +238,23 @@ export function extendedUntilOf({ extendedUntilMs }: OrderState): Date | null {
 }
 
 /** hold: available → held. sell: held → sold. release: held → available. return: sold → available. */
-export type Movement = 'hold' | 'sell' | 'release' | 'return';
+type Movement = 'hold' | 'sell' | 'release' | 'return';
 
 /** An order names a SKU that its sale does not have. */
 export class UnknownSkuError extends Error {
   override name = 'UnknownSkuError';
 }
 
-const COUNTERS: Record<Movement, string> = {
-  hold: 'held = held + ?',
-  sell: 'sold = sold + ?, held = held - ?',
-  release: 'held = held - ?',
-  return: 'sold = sold - ?',
+/** What one unit of a movement adds to the counters of its SKU. */
+const COUNTED: Record<Movement, { held: number; sold: number }> = {
+  hold: { held: 1, sold: 0 },
+  sell: { held: -1, sold: 1 },
+  release: { held: -1, sold: 0 },
+  return: { held: 0, sold: -1 },
 };
 
 export interface Booking {
+  movement: Movement;
   orderNo: string;
   saleId: string;
   items: readonly OrderUnits[];
@@ -214,41 +263,40 @@ export interface Booking {
 }
 
 /**
- * Books one movement for each of the orders. It must be the last call in a transaction: every transaction
- * needs the counters' rows, so they are locked once per SKU, in SKU order, and only until the commit.
+ * Books the movements of a transaction. It must be the transaction's last call: every transaction needs the
+ * counters' rows, so they are locked once per SKU, in the order of sale and SKU, and only until the commit.
  * @throws UnknownSkuError, or the violation of the CHECK when more would be held than exists
  */
-export async function bookMovement(
-  connection: PoolConnection,
-  movement: Movement,
-  bookings: readonly Booking[],
-): Promise<void> {
-  const lines = bookings.flatMap(({ orderNo, saleId, items, part = '' }) =>
-    items.map((item) => ({ orderNo, saleId, part, ...item })),
+export async function bookMovements(connection: PoolConnection, bookings: readonly Booking[]): Promise<void> {
+  const lines = bookings.flatMap(({ items, part = '', ...booking }) =>
+    items.map((item) => ({ ...booking, part, ...item })),
   );
   if (lines.length === 0) return;
   await modify(
     connection,
     'INSERT INTO stock_ledger (sale_id, sku, order_no, movement, part, quantity) VALUES ?',
-    [lines.map((line) => [line.saleId, line.sku, line.orderNo, movement, line.part, line.quantity])],
+    [lines.map((line) => [line.saleId, line.sku, line.orderNo, line.movement, line.part, line.quantity])],
   );
-  for (const { saleId, sku, units } of sumBySku(lines)) {
-    const amounts = movement === 'sell' ? [units, units] : [units];
+  for (const { saleId, sku, held, sold } of sumBySku(lines)) {
+    // MySQL counts a row that stays as it is as not changed.
+    if (held === 0 && sold === 0) continue;
     const changed = await modify(
       connection,
-      `UPDATE skus SET ${COUNTERS[movement]} WHERE sale_id = ? AND sku = ?`,
-      [...amounts, saleId, sku],
+      'UPDATE skus SET held = held + ?, sold = sold + ? WHERE sale_id = ? AND sku = ?',
+      [held, sold, saleId, sku],
     );
     if (changed !== 1) throw new UnknownSkuError(`sale ${saleId} has no SKU ${sku}`);
   }
 }
 
-function sumBySku(lines: readonly { saleId: string; sku: string; quantity: number }[]) {
-  const sums = new Map<string, { saleId: string; sku: string; units: number }>();
-  for (const { saleId, sku, quantity } of lines) {
+function sumBySku(lines: readonly { saleId: string; sku: string; movement: Movement; quantity: number }[]) {
+  const sums = new Map<string, { saleId: string; sku: string; held: number; sold: number }>();
+  for (const { saleId, sku, movement, quantity } of lines) {
     const key = `${saleId} ${sku}`;
-    const sum = sums.get(key) ?? { saleId, sku, units: 0 };
-    sums.set(key, { ...sum, units: sum.units + quantity });
+    const sum = sums.get(key) ?? { saleId, sku, held: 0, sold: 0 };
+    sum.held += quantity * COUNTED[movement].held;
+    sum.sold += quantity * COUNTED[movement].sold;
+    sums.set(key, sum);
   }
   return [...sums.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, sum]) => sum);
 }

@@ -7,9 +7,10 @@ import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promi
 import { SYSTEM_CLOCK } from '../clock.ts';
 import { orderKeys } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
-import { abandonOrder, endHolds, showStored, storeWithHold } from './both-stores.ts';
+import { abandonOrder, storeWithHold } from './both-stores.ts';
 import { withShown, type Order } from './content.ts';
-import { isFinal, isFree, type FailureReason, type OrderState } from './order.ts';
+import { follow } from './follow.ts';
+import type { FailureReason, OrderState } from './order.ts';
 import type { ReservedOrder } from './reservations.redis.ts';
 
 /** Orders of one transaction: half of what a relay may store in one, in a process that sells meanwhile. */
@@ -161,17 +162,11 @@ async function storeTogether(
     if (outcome && outcome.kind !== 'refused') durable.push({ ...entry, state: outcome.state });
     else if (outcome) await endRefused(stores, entry, outcome.reason, decide);
   }
-  const closing = await showStored(stores, durable.map(changeOf));
+  const followed = await follow(stores, durable.map(changeOf));
   for (const entry of durable)
-    decide(endOf({ ...entry, state: closing.get(entry.order.orderNo) ?? entry.state }));
-  // The process that abandoned an order may have died before it released the stock. A free order was sold by
-  // being stored, and no workflow confirms it.
-  const ended = durable.filter(
-    ({ order, state: { status } }) => isFinal(status) && (status !== 'paid' || isFree(order)),
-  );
-  const ends = await endHolds(stores, ended.map(changeOf));
-  const settled = durable.filter((entry) => ends[ended.indexOf(entry)]?.status !== 'rejected');
-  await Promise.all(bySale(settled).map((entries) => reservations.takeOffOutbox(entries)));
+    decide(endOf({ ...entry, state: followed.get(entry.order.orderNo)?.state ?? entry.state }));
+  const done = durable.filter(({ order }) => followed.get(order.orderNo)?.hold !== 'failed');
+  await Promise.all(bySale(done).map((entries) => reservations.takeOffOutbox(entries)));
 }
 
 const changeOf = ({ order: { orderNo }, state }: ReservedOrder) => ({ orderNo, state });
@@ -218,8 +213,8 @@ async function endRefused(
   try {
     const again = reason === 'lost_hold' ? await storeWithHold(stores, order, 'due') : undefined;
     if (again && again.kind !== 'refused') {
-      const closing = await showStored(stores, [changeOf({ order, state: again.state })]);
-      decide(endOf({ order, state: closing.get(order.orderNo) ?? again.state }));
+      const shown = await follow(stores, [changeOf({ order, state: again.state })]);
+      decide(endOf({ order, state: shown.get(order.orderNo)?.state ?? again.state }));
       return;
     }
     const failed: OrderState = await abandonOrder(stores, order, reason);

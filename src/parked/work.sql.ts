@@ -1,7 +1,6 @@
 /** Parked work as an operator handles it: listed, shown, tried again, or settled by hand. */
 
 import { z } from 'zod';
-import { applyPayments } from '../money/inbox.sql.ts';
 import {
   lockPaymentAndOrder,
   readPayment,
@@ -234,7 +233,6 @@ async function makePaymentDue(connection: PoolConnection, providerPaymentId: str
       outcome = await makeRefundsDue(connection, providerPaymentId);
     } else if (locked?.payment.status === 'received') {
       await unpark(connection, 'payment', providerPaymentId);
-      if (locked.stored) await applyPayments(connection, locked.stored);
       outcome = 'due';
     }
   }

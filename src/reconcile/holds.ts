@@ -6,8 +6,9 @@
 
 import pLimit from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
-import { abandonOrder, endHold } from '../orders/both-stores.ts';
-import { isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../orders/order.ts';
+import { abandonOrder } from '../orders/both-stores.ts';
+import { follow } from '../orders/follow.ts';
+import { expectedHold, isFinal, orderDeadlineMs, parseOrderNo, type OrderState } from '../orders/order.ts';
 import type { ReservedOrder } from '../orders/reservations.redis.ts';
 import { formatSaleShard, type SaleShard } from '../redis/keys.ts';
 import { isDamaged } from '../redis/script.ts';
@@ -121,23 +122,22 @@ async function judge(deps: HoldsDeps, held: Held, state: OrderState | null | und
     if (held.place !== 'left') return await dropDeadline(deps, held);
     if (await deps.repairs.isBeingEnded(held.orderNo)) return 'fine';
     // Between MySQL's commit and Redis its workflow is in that very step, and repeats it until it is done.
-    return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await endLeftHold(deps, held, state);
+    return (await deps.engine.isRunning(held.orderNo)) ? 'fine' : await endHold(deps, held, state);
   } catch (error) {
     if (!isDamaged(error)) throw error;
     return park(deps, held.orderNo, 'order_damaged', `Redis cannot work on it: ${String(error)}`);
   }
 }
 
-/** The order has ended in MySQL, and the step that ends its hold never came. */
-async function endLeftHold(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
-  // It may have come since the page was looked at, and the workflow have ended by it.
+/** The order has ended in MySQL, and nothing is due that would end its hold. */
+async function endHold(deps: HoldsDeps, { shard, orderNo }: Held, state: OrderState): Promise<Outcome> {
+  // It may have come since the page was read, and the workflow have ended by it.
   if ((await deps.holds.look(shard, [orderNo]))[0] !== 'left') return 'fine';
-  await deps.reservations.project(orderNo, state);
-  // While the sale's data are being made again, a later run ends it.
-  if ((await endHold(deps, orderNo, state)) === 'later') return 'fine';
+  // While the sale's data are being rebuilt, a later run ends it.
+  await follow(deps, [{ orderNo, state }]);
   // A void hold has nothing to end.
   if ((await deps.holds.look(shard, [orderNo]))[0] === 'left') return 'fine';
-  const after = state.status === 'paid' ? 'sold' : 'released';
+  const after = expectedHold(state.status);
   await deps.repairs.record({ action: 'hold_settled', subject: orderNo, before: 'held', after });
   return 'repaired';
 }

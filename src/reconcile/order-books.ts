@@ -1,9 +1,8 @@
 /** Steps that walk the orders: their bookings against their states, and their projections. */
 
 import type { NumberedState } from '../events/events.sql.ts';
-import { WISH } from '../orders/both-stores.ts';
-import { projectChanges, type Reservations } from '../orders/reservations.redis.ts';
-import { isDamaged } from '../redis/script.ts';
+import { WISH } from '../orders/follow.ts';
+import { projectChanges } from '../orders/reservations.redis.ts';
 import type { Stores } from '../stores/open.ts';
 import type { StepReport } from '../workflows/contract.ts';
 import { inOneRun, MANY_PAGES_MAX } from './walk.ts';
@@ -45,8 +44,6 @@ const STATES_AT_ONCE = 500;
 const GRACE_MS = 5_000;
 const STATES_WALK = 'projections';
 
-type Reply = Awaited<ReturnType<Reservations['project']>> | 'damaged';
-
 /** A projection is a copy, of which nothing is decided here, so the log of actions gets no entry of it. */
 export async function mendProjections(deps: Stores, signal: AbortSignal): Promise<StepReport> {
   const { eventRows, cursors, log } = deps;
@@ -67,38 +64,17 @@ export async function mendProjections(deps: Stores, signal: AbortSignal): Promis
   return report;
 }
 
-async function projectPage(deps: Stores, page: readonly NumberedState[]): Promise<Reply[]> {
+async function projectPage(
+  { reservations, orders, log }: Stores,
+  page: readonly NumberedState[],
+): Promise<string[]> {
   // The last change of each order.
   const changes = [...new Map(page.map((change) => [change.orderNo, change])).values()];
-  const projected = await projectTogether(deps, changes);
-  // Whoever stored it has died, or left the wish of its caller to this step.
-  for (const { change, reply } of projected)
-    if (reply === 'wished') await deps.orders.requestCancel(change.orderNo, WISH);
+  const projected = await projectChanges(reservations, changes);
+  for (const { change, reply } of projected) {
+    // The process that stored it has died, or left its caller's wish to this step.
+    if (reply === 'wished') await orders.requestCancel(change.orderNo, WISH);
+    if (reply === 'damaged') log.warn({ orderNo: change.orderNo }, 'a damaged order could not be projected');
+  }
   return projected.map(({ reply }) => reply);
-}
-
-interface Projected {
-  change: NumberedState;
-  reply: Reply;
-}
-
-async function projectTogether(deps: Stores, changes: readonly NumberedState[]): Promise<Projected[]> {
-  try {
-    return await projectChanges(deps.reservations, changes);
-  } catch (error) {
-    if (!isDamaged(error)) throw error;
-    // One of them, which must not keep the others behind.
-    return Promise.all(changes.map((change) => projectOne(deps, change)));
-  }
-}
-
-async function projectOne({ reservations, log }: Stores, change: NumberedState): Promise<Projected> {
-  const { orderNo, state } = change;
-  try {
-    return { change, reply: await reservations.project(orderNo, state) };
-  } catch (error) {
-    if (!isDamaged(error)) throw error;
-    log.warn({ err: error, orderNo }, 'a damaged order could not be projected');
-    return { change, reply: 'damaged' };
-  }
 }

@@ -11,6 +11,7 @@ import {
   type ReversalTotals,
   sumReversals,
 } from '../money/payment.ts';
+import { recordPayment } from '../money/void-sessions.ts';
 import { ProviderBusyError, type PaymentProvider, UnreadablePaymentsError } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import type { StepReport } from '../workflows/contract.ts';
@@ -91,11 +92,12 @@ function findNewFees(
  * @throws when provider and MySQL differ, and the difference cannot be read or recorded now
  */
 async function comparePayment(
-  { provider, payments, refunds, log }: ProviderBookDeps,
+  deps: ProviderBookDeps,
   { totals, counted, ...payment }: ListedPayment,
   known: RecordedTotals | undefined,
   asksPending: boolean,
 ): Promise<boolean> {
+  const { provider, refunds, log } = deps;
   const { providerPaymentId, orderNo } = payment;
   if (!known) log.warn({ providerPaymentId, orderNo }, 'a payment without a notice');
   const recorded = known ?? UNTOUCHED;
@@ -113,7 +115,7 @@ async function comparePayment(
     }
     await refunds.recordReversals(provider.name, reversals, 'provider');
   }
-  if (!known) await payments.record(provider.name, payment);
+  if (!known) await recordPayment(deps, payment);
   return isMissing;
 }
 

@@ -14,7 +14,7 @@ const stateRow = z.object({ order_no: z.string(), ...stateColumns, recorded: z.c
 /** The provider's book brings what MySQL has lost within 26 hours (docs/operations.md), and some minutes. */
 const LOST_FOR_HOURS = 27;
 
-/** Redis is told of an end within so long, or it is away, or cannot work on the order. */
+/** Redis has an end within so long, unless it is away or cannot work on the order. */
 const ENDED_WITHIN_SECONDS = 60;
 
 /** Something that was provably wrong and is mended. */
@@ -48,7 +48,7 @@ export async function readStates(
   return new Map(rows.map((row) => [row.order_no, row.recorded ? toState(row) : null]));
 }
 
-/** Whether the order was just ended without a workflow, and `workers/ender.ts` is about to tell Redis. */
+/** Whether the order has just ended, and a process is about to bring that to Redis. */
 export async function isBeingEnded(pool: Pool, orderNo: string): Promise<boolean> {
   const rows = await selectRows(
     pool,

@@ -8,8 +8,9 @@
 import { ZodError } from 'zod';
 import type { RefundReason } from '../money/payment.ts';
 import type { UnmatchedPayment } from '../money/unmatched.sql.ts';
-import { abandonOrder, projectAndRelease, storeWithHold } from '../orders/both-stores.ts';
+import { abandonOrder, storeWithHold } from '../orders/both-stores.ts';
 import { withShown, type Order } from '../orders/content.ts';
+import { follow } from '../orders/follow.ts';
 import { isFinal, parseOrderNo } from '../orders/order.ts';
 import type { ReservedOrder } from '../orders/reservations.redis.ts';
 import type { OrderSigner } from '../providers/signed-order.ts';
@@ -122,7 +123,7 @@ async function decideKnown(deps: UnmatchedPaymentDeps, { order, state }: Reserve
   if (isFinal(state.status) && state.status !== 'paid') return { kind: 'refund', reason: 'order_ended' };
   const outcome = await storeWithHold(deps, withShown(order, state), 'due');
   if (outcome.kind !== 'refused') {
-    await projectAndRelease(deps, orderNo, outcome.state);
+    await follow(deps, [{ orderNo, state: outcome.state }]);
     return { kind: 'settled', as: outcome.kind };
   }
   if (state.status === 'paid')

@@ -34,25 +34,16 @@ export const admitScript = defineScript({
 const LEASE_MS = 15_000;
 
 /**
- * Starts take slots only while less than this share of all is taken, by whatever: an order that waits for its
- * start is payable, and one that waits for a signal keeps a shopper waiting who has paid. So few starts fill
- * an engine, and as many payments at work keep all starts away (docs/decisions.md).
+ * Starts take at most this share of the slots. The others are for what somebody waits for: a cancel request,
+ * and the workflow of an order that has been paid.
  */
-export const START_SHARE = 1 / 16;
-/**
- * Up to this share an order may begin now and then, though money keeps starts away. The rest is money's also
- * where workflows are begun and no worker takes them, so that their slots stay taken.
- */
-const FLOOR_SHARE = 1 / 2;
+export const START_SHARE = 1 / 2;
 
 /** For so long a node that did not answer is not asked again, so that each page does not wait for it. */
 const PAUSE_MS = 2_000;
 
-/**
- * What a slot is for: the start of a workflow, one that is to be alone at work, one that waited long enough
- * for the others, or anything.
- */
-export type SlotUse = 'start' | 'lone start' | 'late start' | 'any';
+/** What a slot is for: the start of a workflow, or anything. */
+export type SlotUse = 'start' | 'any';
 
 export type EngineBudget = ReturnType<typeof createEngineBudget>;
 
@@ -73,9 +64,7 @@ export function createEngineBudget(redis: RedisClient, slots: number, log: Logge
   }
 
   const slotsFor: Record<SlotUse, number> = {
-    'lone start': 1,
     start: Math.ceil(slots * START_SHARE),
-    'late start': Math.ceil(slots * FLOOR_SHARE),
     any: slots,
   };
 

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { modify, selectRows, takesWrites, type Pool } from '../mysql/connection.ts';
+import { listUnbegunSales, UNBEGUN } from '../orders/turns.sql.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
 import {
   beatText,
@@ -58,9 +59,6 @@ const waitingRow = z.object({
 const ageOf = (column: string): string =>
   `GREATEST(0, TIMESTAMPDIFF(MICROSECOND, ${column}, NOW(3)) DIV 1000)`;
 
-/** The oldest is that of the first deadline, which is that of the first order where all windows are alike. */
-const NOT_BEGUN = `FROM orders FORCE INDEX (orders_to_end) WHERE workflow_started_at IS NULL
-  AND status = 'awaiting_payment' AND payment = 'none' AND end_due_at IS NULL`;
 /** A payment that an operator has settled by hand, or is to, stays `received`. */
 const ON_THEIR_WAY = `FROM payments p FORCE INDEX (payments_by_status) WHERE status = 'received' AND NOT EXISTS (
   SELECT 1 FROM parked k WHERE k.kind = 'payment' AND k.reference = p.provider_payment_id
@@ -68,11 +66,7 @@ const ON_THEIR_WAY = `FROM payments p FORCE INDEX (payments_by_status) WHERE sta
 
 /** One statement after the other: it takes one of the connections that shoppers need. */
 export async function readBacklog(pool: Pool): Promise<Backlog> {
-  const notBegun = await readWaiting(
-    pool,
-    `SELECT 1 ${NOT_BEGUN}`,
-    `SELECT ${ageOf('reserved_at')} ${NOT_BEGUN} ORDER BY deadline LIMIT 1`,
-  );
+  const notBegun = await readNotBegun(pool);
   const payments = await readWaiting(
     pool,
     `SELECT 1 ${ON_THEIR_WAY}`,
@@ -84,6 +78,22 @@ export async function readBacklog(pool: Pool): Promise<Backlog> {
     'NULL',
   );
   return { notBegun, payments, refunds: refunds.waiting };
+}
+
+/** The oldest of a sale is that of its first deadline, where all windows are alike. */
+async function readNotBegun(pool: Pool): Promise<Waiting> {
+  const from = `FROM orders${UNBEGUN.hint} WHERE ${UNBEGUN.where}`;
+  let oldestMs: number | null = null;
+  for (const saleId of await listUnbegunSales(pool, '')) {
+    const [first] = await selectRows(
+      pool,
+      waitingRow.pick({ oldestMs: true }),
+      `SELECT ${ageOf('reserved_at')} AS oldestMs ${from} AND sale_id = ? ORDER BY deadline LIMIT 1`,
+      [saleId],
+    );
+    oldestMs = Math.max(oldestMs ?? 0, first?.oldestMs ?? 0);
+  }
+  return { ...(await readWaiting(pool, `SELECT 1 ${from}`, 'NULL')), oldestMs };
 }
 
 async function readWaiting(pool: Pool, all: string, oldest: string): Promise<Waiting> {

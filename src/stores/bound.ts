@@ -29,6 +29,7 @@ import * as endings from '../orders/endings.sql.ts';
 import * as orders from '../orders/orders.sql.ts';
 import { readDoubtLeftMs, recordDoubt } from '../orders/rows.sql.ts';
 import * as staffOrders from '../orders/staff-orders.sql.ts';
+import * as storedOrders from '../orders/store.sql.ts';
 import * as userOrders from '../orders/user-orders.sql.ts';
 import { noteFailure } from '../parked/parked.sql.ts';
 import * as parkedWork from '../parked/work.sql.ts';
@@ -63,7 +64,7 @@ export type MysqlStores = ReturnType<typeof mysqlStores>;
 
 export function mysqlStores(pool: Pool) {
   return {
-    orders: bind(pool, orders),
+    orders: bind(pool, { ...orders, ...storedOrders }),
     saleChanges: bind(pool, saleChanges),
     orderClaims: bind(pool, orderClaims),
     callingOffs: bind(pool, { ...callingOffs, ...calledOffOrders, ...calledOffMoney }),

@@ -10,10 +10,9 @@ import type { ActivityDeps } from '../activities/index.ts';
 import { PROVIDER_CALLS_AT_ONCE } from '../limits.ts';
 import { voidSessions } from '../money/void-sessions.ts';
 import { isUnavailable } from '../mysql/connection.ts';
-import { endHolds } from '../orders/both-stores.ts';
-import type { ClosingOrder, EndChange } from '../orders/endings.sql.ts';
-import { isFinal } from '../orders/order.ts';
-import { projectChanges } from '../orders/reservations.redis.ts';
+import type { ClosingOrder } from '../orders/endings.sql.ts';
+import { follow } from '../orders/follow.ts';
+import type { OrderChange } from '../orders/order.ts';
 import { ProviderBusyError } from '../providers/provider.ts';
 import type { Stores } from '../stores/open.ts';
 import { runLoop, type LoopWatch } from './loop.ts';
@@ -54,7 +53,7 @@ export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal:
   const { log, watch } = deps;
   const loops = { log, signal, watch };
   await Promise.all([
-    ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', () => endUnbegun(deps), loops)),
+    ...Array.from({ length: PAGES_AT_ONCE }, () => runLoop('ender', createEnder(deps), loops)),
     runLoop('ended', () => finishMissed(deps), loops),
     runLoop('closer', createCloser(deps, signal), loops),
     runLoop('overdue closer', () => closeOverdue(deps), loops),
@@ -62,15 +61,19 @@ export async function runEnder(deps: CloserDeps & { watch?: LoopWatch }, signal:
   ]);
 }
 
-/** One pass of the ender's loop. @returns the pause before the next, in ms */
-export async function endUnbegun(deps: Stores): Promise<number> {
-  const { endings, saleStock, reservations } = deps;
-  // While Redis is away no order ends: it could not give the stock back.
-  const { taken, ended, closing } = await endings.endPage(await saleStock.readTimeMs(), PAGE_SIZE);
-  await finishEnded(deps, ended);
-  // Where this gets lost, the end is projected later.
-  await projectChanges(reservations, closing);
-  return taken > 0 ? 0 : IDLE_PAUSE_MS;
+/**
+ * @returns one pass of the ender's loop, in turns by sale; the pass returns the pause before the next, in ms
+ */
+export function createEnder(deps: Stores): () => Promise<number> {
+  let lastSale = '';
+  return async function pass(): Promise<number> {
+    // While Redis is away no order ends: it could not give the stock back.
+    const nowMs = await deps.saleStock.readTimeMs();
+    const { taken, changed, saleId } = await deps.endings.endPage(nowMs, PAGE_SIZE, lastSale);
+    lastSale = saleId;
+    await follow(deps, changed);
+    return taken > 0 ? 0 : IDLE_PAUSE_MS;
+  };
 }
 
 /**
@@ -89,28 +92,9 @@ async function announceNear({ deadlines, log }: Stores): Promise<number> {
  */
 export async function finishMissed(deps: Stores): Promise<number> {
   const missed = await deps.endings.takeEnded(PAGE_SIZE);
-  const settled = await finishEnded(deps, missed);
-  return settled > 0 && missed.length === PAGE_SIZE ? 0 : IDLE_PAUSE_MS;
-}
-
-/**
- * Gives the stock of ended orders back in Redis, and shows their end. One that fails, or whose sale's data
- * are being made again, stays due and comes again when its claim has run out.
- * @returns how many Redis has
- */
-async function finishEnded(deps: Stores, ended: readonly EndChange[]): Promise<number> {
-  if (ended.length === 0) return 0;
-  const { endings, reservations, log } = deps;
-  const results = await endHolds(deps, ended);
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed) log.warn({ err: failed.reason as unknown }, 'the stock of ended orders was not given back yet');
-  const done = ended.filter((_, i) => {
-    const result = results[i];
-    return result?.status === 'fulfilled' && result.value === 'settled';
-  });
-  await projectChanges(reservations, done);
-  await endings.complete(done.map(({ orderNo }) => orderNo));
-  return done.length;
+  const followed = [...(await follow(deps, missed)).values()];
+  const isProgress = followed.some(({ hold }) => hold === 'settled');
+  return isProgress && missed.length === PAGE_SIZE ? 0 : IDLE_PAUSE_MS;
 }
 
 type VoidOutcome = 'void' | 'busy' | 'failed';
@@ -175,7 +159,7 @@ export async function closeOverdue(deps: ActivityDeps): Promise<number> {
 }
 
 /** One that fails delays no other: its claim runs out. */
-async function close(deps: ActivityDeps, order: ClosingOrder, isVoid: boolean): Promise<EndChange[]> {
+async function close(deps: ActivityDeps, order: ClosingOrder, isVoid: boolean): Promise<OrderChange[]> {
   const { orderNo, isOverdue } = order;
   try {
     const isEnding = isVoid || isOverdue;
@@ -192,22 +176,13 @@ async function end(
   { endings, orders }: ActivityDeps,
   orderNo: string,
   options: { force: boolean },
-): Promise<EndChange | undefined> {
+): Promise<OrderChange | undefined> {
   try {
-    return await endings.endClosing(orderNo, options);
+    return await endings.endOne(orderNo, options);
   } catch (error) {
     if (isUnavailable(error)) throw error;
     await orders.park(orderNo, `it cannot be ended: ${String(error)}`, null);
     await endings.putOff(orderNo, FAULTY_RETRY_MS);
     return undefined;
   }
-}
-
-async function follow(deps: ActivityDeps, changed: readonly EndChange[]): Promise<void> {
-  const ended = changed.filter(({ state }) => isFinal(state.status));
-  await finishEnded(deps, ended);
-  await projectChanges(
-    deps.reservations,
-    changed.filter((change) => !ended.includes(change)),
-  );
 }

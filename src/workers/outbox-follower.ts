@@ -9,11 +9,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { LimitFunction } from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../mysql/connection.ts';
-import { abandonOrder, endHolds, showStored } from '../orders/both-stores.ts';
+import { abandonOrder } from '../orders/both-stores.ts';
 import { type Order, withShown } from '../orders/content.ts';
-import { parseOrderNo, isFinal, isFree, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
-import type { WorkflowPresence } from '../orders/orders.sql.ts';
+import { follow } from '../orders/follow.ts';
+import { parseOrderNo, isFinal, type FailureReason, isTooLateToBegin } from '../orders/order.ts';
 import { type ReserveAgainOutcome, type ReservedOrder } from '../orders/reservations.redis.ts';
+import type { WorkflowPresence } from '../orders/store.sql.ts';
 import type { Outbox, OutboxEntry } from '../redis/outbox.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
@@ -21,35 +22,51 @@ import { SILENT_MS, type LivingWorkers } from './living-workers.ts';
 import { backoffMs, type LoopWatch } from './loop.ts';
 import type { EngineGate } from './starter.ts';
 
-// Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead,
-// so that all are payable first, and Temporal gets what the processor has left.
+// Recognizes a burst: more orders come in than Temporal could take. While it lasts they are stored ahead, so
+// that all are payable first, and Temporal gets what the processor has left. A sale without a rush goes on.
 
 /**
  * So many orders within this time are ten times what a small Temporal starts. In waiting for the burst's end
  * it loses little, and storing gains the processor time.
  */
 const BURST_MS = 1_000;
-/** Orders within `BURST_MS`. */
+/** Orders of all sales within `BURST_MS`. */
 export const BURST_ORDERS = 500;
+/** A sale that has fewer of them than this goes on as ever: it is not its rush. */
+const OF_ONE_SALE = BURST_ORDERS / 10;
 
-type Burst = ReturnType<typeof createBurst>;
+export type Burst = ReturnType<typeof createBurst>;
 
 /** One for all sales of a relay, because they share Temporal and MySQL. */
 export function createBurst() {
   let windowStartedMs = 0;
   let readInWindow = 0;
-  let untilMs = 0;
+  const readOf = new Map<string, number>();
+  /** By sale, until when it is in a burst (Unix ms). */
+  const untilMs = new Map<string, number>();
 
   return {
     /** Counts entries that were read from an outbox. */
-    note(entryCount: number): void {
+    note(saleId: string, entryCount: number): void {
       const nowMs = Date.now();
-      if (nowMs - windowStartedMs >= BURST_MS) [windowStartedMs, readInWindow] = [nowMs, 0];
+      if (nowMs - windowStartedMs >= BURST_MS) {
+        [windowStartedMs, readInWindow] = [nowMs, 0];
+        readOf.clear();
+      }
       readInWindow += entryCount;
-      if (readInWindow >= BURST_ORDERS) untilMs = nowMs + BURST_MS;
+      readOf.set(saleId, (readOf.get(saleId) ?? 0) + entryCount);
+      if (readInWindow < BURST_ORDERS) return;
+      for (const [sale, count] of readOf) if (count >= OF_ONE_SALE) untilMs.set(sale, nowMs + BURST_MS);
     },
 
-    isOn: (): boolean => Date.now() < untilMs,
+    /** The sales that bring a burst. */
+    sales(): ReadonlySet<string> {
+      const nowMs = Date.now();
+      for (const [sale, until] of untilMs) if (until <= nowMs) untilMs.delete(sale);
+      return new Set(untilMs.keys());
+    },
+
+    isOn: (saleId: string): boolean => Date.now() < (untilMs.get(saleId) ?? 0),
   };
 }
 
@@ -239,24 +256,13 @@ async function storeAhead(
   if (deps.log.isLevelEnabled('debug'))
     for (const { order, state } of durable)
       deps.log.debug({ orderNo: order.orderNo, step: 'store', status: state.status }, 'order');
-  // Where a projection gets lost, the order's workflow projects again.
-  const closing = await showStored(
+  const followed = await follow(
     deps,
     durable.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
   );
-  for (const entry of durable) entry.state = closing.get(entry.order.orderNo) ?? entry.state;
-  // The process that abandoned an order may have died before it released the stock. A free order was sold by
-  // being stored, and no workflow confirms it.
-  const ended = durable.filter(
-    ({ order, state: { status } }) => isFinal(status) && (status !== 'paid' || isFree(order)),
-  );
-  // One whose sale's data are being made again has nothing to end: the rebuild counts what MySQL has.
-  const ends = await endHolds(
-    deps,
-    ended.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
-  );
-  const failed = ends.find((end) => end.status === 'rejected');
-  if (failed) throw failed.reason;
+  for (const entry of durable) entry.state = followed.get(entry.order.orderNo)?.state ?? entry.state;
+  if ([...followed.values()].some(({ hold }) => hold === 'failed'))
+    throw new Error('Redis does not follow what was stored');
   await outbox.acknowledge(durable.map(({ entryId }) => entryId));
   // A paid one is for an operator, as any paid order that is refused.
   const lost = refused.filter(({ reason, state }) => reason === 'lost_hold' && state.status !== 'paid');
@@ -278,23 +284,24 @@ interface StartDeps extends StoreAheadDeps {
  * @param nowMs by Redis' clock (Unix ms)
  */
 async function startStored(deps: StartDeps, admitted: readonly Accepted[], nowMs: number): Promise<void> {
-  const late = admitted.filter(({ order, state }) => !isUrgent(state) && isTooLateToBegin(order, nowMs));
-  const open = admitted.filter((entry) => !isFinal(entry.state.status) && !late.includes(entry));
-  const started = await deps.gate.run(open, orderNoOf, ({ order, state }) =>
+  const open = admitted.filter(({ state }) => !isFinal(state.status));
+  const late = open.filter((entry) => isTooLate(entry, nowMs));
+  const startable = open.filter((entry) => !late.includes(entry));
+  const started = await deps.gate.run(startable, orderNoOf, ({ order, state }) =>
     takeStep(deps, 'start workflow', order, () => deps.engine.start(order, state), { kind: 'client' }),
   );
   await deps.gate.release(
-    admitted.filter((entry) => !open.includes(entry)),
+    admitted.filter((entry) => !startable.includes(entry)),
     orderNoOf,
   );
   await deps.orderClaims.complete(started);
-  const failed = open.filter((entry) => !started.includes(entry));
+  const failed = startable.filter((entry) => !started.includes(entry));
   await deps.orderClaims.release([...failed, ...late], failed);
 }
 
-/** It has money, or is to be cancelled. */
-function isUrgent({ payment, reason }: Accepted['state']): boolean {
-  return payment !== 'none' || reason !== null;
+/** An order that is to be cancelled is started however late it is. */
+function isTooLate({ order, state }: Accepted, nowMs: number): boolean {
+  return state.reason === null && isTooLateToBegin(order, nowMs);
 }
 
 /**
@@ -316,9 +323,7 @@ async function startUnstored(
     deps,
     unpaid.filter(({ reason }) => reason === undefined),
   );
-  const late = unpaid.filter(
-    ({ order, state, reason }) => reason === undefined && !isUrgent(state) && isTooLateToBegin(order, nowMs),
-  );
+  const late = unpaid.filter((entry) => entry.reason === undefined && isTooLate(entry, nowMs));
   const startable = unpaid.filter((entry) => !handled.includes(entry) && !late.includes(entry));
   await deps.gate.release(
     unpaid.filter((entry) => !startable.includes(entry)),
@@ -430,12 +435,13 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   outbox: Outbox;
   /** Entries of a page, which is also one store batch. */
   outboxPage: number;
+  saleId: string;
   burst: Burst;
   living: Pick<LivingWorkers, 'list'>;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, outboxPage: pageSize, storing, gate, burst, living, log } = deps;
+  const { outbox, outboxPage: pageSize, storing, saleId, gate, burst, living, log } = deps;
   const pages = createOutboxPages(outbox, pageSize);
   // One page is read while others are stored; more would only wait here instead of in Redis.
   const pagesMax = storing.concurrency + 1;
@@ -474,7 +480,7 @@ export function createOutboxFollower(deps: FollowerDeps) {
   async function storeAndStart(entries: readonly OutboxEntry[]): Promise<boolean> {
     const accepted = await readAccepted(deps, entries);
     // While MySQL fails, the engine takes what it can also in a burst.
-    const engineWaits = burst.isOn() && failures === 0;
+    const engineWaits = burst.isOn(saleId) && failures === 0;
     const admitted = engineWaits ? [] : await gate.admit(accepted, orderNoOf, 'start');
     const [first] = admitted;
     const nowMs = first ? await deps.saleStock.readTimeMs(first.order.saleId) : 0;
@@ -514,10 +520,10 @@ export function createOutboxFollower(deps: FollowerDeps) {
       const pauseMs = pausedUntilMs - Date.now();
       if (pauseMs > 0) return pauseMs;
       const page = await pages.read();
-      burst.note(page.entries.length);
+      burst.note(saleId, page.entries.length);
       const handling = handle(page).finally(() => underWay.delete(handling));
       underWay.add(handling);
-      return burst.isOn() && page.entries.length < pageSize ? FILL_PAUSE_MS : 0;
+      return burst.isOn(saleId) && page.entries.length < pageSize ? FILL_PAUSE_MS : 0;
     },
 
     /** Has what was read and not acknowledged read again, as after Redis was away: it may be another one. */

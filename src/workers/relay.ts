@@ -47,6 +47,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
       const follower = createOutboxFollower({
         ...deps,
         outbox,
+        saleId: saleShard.saleId,
         gate,
         burst,
         living,
@@ -134,12 +135,11 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
     return BEAT_EVERY_MS;
   }
 
-  const refunds = { ...deps, gate, readStartRoom: gate.roomForStarts() };
   await Promise.all([
     runLoop('survey', survey, { log, signal, watch }),
     runLoop('beats', readBeats, { log, signal, watch }),
     runLoop('starter', createStarter({ ...deps, gate, burst }), { log, signal, watch }),
-    runLoop('refunds', () => startDueRefunds(refunds), { log, signal, watch }),
+    runLoop('refunds', () => startDueRefunds({ ...deps, gate }), { log, signal, watch }),
   ]);
   await Promise.all([...followers.values()].map(({ done }) => done));
 }

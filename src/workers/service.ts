@@ -50,9 +50,8 @@ export function createDeferredEngine() {
 
   const deferred: Omit<OrderEngine, 'queryStatus'> = {
     start: async (...args) => (await connected()).start(...args),
-    signalPaymentReceived: async (...args) => (await connected()).signalPaymentReceived(...args),
     signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
-    signalEnded: async (orderNo) => (await connected()).signalEnded(orderNo),
+    signalEnded: async (...args) => (await connected()).signalEnded(...args),
     isRunning: async (...args) => (await connected()).isRunning(...args),
     listRunning: async (...args) => (await connected()).listRunning(...args),
     startRefund: async (refund) => (await connected()).startRefund(refund),

@@ -3,50 +3,30 @@
 import type { Logger } from 'pino';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import type { DueRefund } from '../money/refunds.sql.ts';
-import { isFinal } from '../orders/order.ts';
+import { isFinal, type OrderState } from '../orders/order.ts';
 import type { StoredOrder } from '../orders/rows.sql.ts';
 import type { EngineBudget, SlotUse } from '../redis/budget.ts';
 import type { Stores } from '../stores/open.ts';
 import { takeStep } from '../tracing.ts';
 import { refundWorkflowId } from '../workflows/contract.ts';
 import { backoffMs } from './loop.ts';
+import type { Burst } from './outbox-follower.ts';
 
 /**
  * A start takes milliseconds, some dozens under load. With one unanswered for so long, Temporal has stalled.
  */
 const STALL_MS = 250;
-/**
- * For so long after the first start or signal of a process its worker is cold: code is compiled, connections
- * are opened, and a step takes ten times as long. Starts wait meanwhile, and money does not wait behind them.
- */
-const COLD_MS = 5_000;
-/**
- * Though money keeps others away, each loop may start one in this time, so that none waits for ever. Four a
- * second take less than a tenth of a small machine.
- */
-const FLOOR_MS = 250;
-
-/** What an order passes the gate for. */
-type GateUse = Exclude<SlotUse, 'lone start'>;
-
 export type EngineGate = ReturnType<typeof createEngineGate>;
 
-/** @param coldMs 0: the process has worked before */
-export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COLD_MS) {
+export function createEngineGate(budget: EngineBudget, log: Logger) {
   let failures = 0;
   let closedUntilMs = 0;
   /** When the calls under way began, in Unix ms; the first is the oldest. */
   const underWay = new Set<{ sinceMs: number }>();
-  let coldUntilMs = coldMs === 0 ? 0 : Infinity;
 
   function isClosed(): boolean {
     const [oldest] = underWay;
     return Date.now() < closedUntilMs || (oldest !== undefined && Date.now() - oldest.sinceMs >= STALL_MS);
-  }
-
-  /** In a cold worker an order is started only while nothing else is at work, here or anywhere. */
-  function slotUse(use: GateUse): SlotUse {
-    return use === 'start' && Date.now() < coldUntilMs ? 'lone start' : use;
   }
 
   /** After a failure only one order is let through, as a probe. The others are refused without a wait. */
@@ -57,10 +37,10 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
   async function admit<T>(
     orders: readonly T[],
     orderNoOf: (order: T) => string,
-    use: GateUse = 'any',
+    use: SlotUse = 'any',
   ): Promise<T[]> {
     if (isClosed()) return [];
-    const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf), slotUse(use)));
+    const granted = new Set(await budget.acquire(limitToProbe(orders).map(orderNoOf), use));
     return orders.filter((order) => granted.has(orderNoOf(order)));
   }
 
@@ -72,12 +52,10 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
   async function run<T>(
     admitted: readonly T[],
     orderNoOf: (order: T) => string,
-    work: (order: T) => Promise<void>,
+    work: (order: T) => Promise<unknown>,
   ): Promise<T[]> {
     if (admitted.length === 0) return [];
     const results = await Promise.allSettled(admitted.map(watch(work)));
-    if (coldUntilMs === Infinity && results.some(({ status }) => status === 'fulfilled'))
-      coldUntilMs = Date.now() + coldMs;
     const errors = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as unknown] : [],
     );
@@ -103,7 +81,7 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
     await budget.release(admitted.map(orderNoOf));
   }
 
-  function watch<T>(work: (order: T) => Promise<void>): (order: T) => Promise<void> {
+  function watch<T>(work: (order: T) => Promise<unknown>): (order: T) => Promise<unknown> {
     return async (order) => {
       const call = { sinceMs: Date.now() };
       underWay.add(call);
@@ -112,38 +90,23 @@ export function createEngineGate(budget: EngineBudget, log: Logger, coldMs = COL
   }
 
   /** How many more orders would be admitted now; 0 while Temporal stalls and in a pause after a failure. */
-  async function room(use: GateUse = 'any'): Promise<number> {
-    return isClosed() ? 0 : Math.min(await budget.room(slotUse(use)), failures === 0 ? Infinity : 1);
+  async function room(use: SlotUse = 'any'): Promise<number> {
+    return isClosed() ? 0 : Math.min(await budget.room(use), failures === 0 ? Infinity : 1);
   }
 
   return {
     room,
     /** The last that was tried has failed, so one alone is let through. */
     isProbing: (): boolean => failures > 0,
-    /**
-     * For one loop.
-     * @returns asks how many workflows it may begin now: not none for long, unless the engine is half full
-     */
-    roomForStarts() {
-      let lastMs = Date.now();
-      return async (): Promise<number> => {
-        const nowMs = Date.now();
-        const starts = await room('start');
-        if (starts === 0 && nowMs - lastMs < FLOOR_MS) return 0;
-        lastMs = nowMs;
-        return starts > 0 ? starts : Math.min(await room('late start'), 1);
-      };
-    },
     admit,
     run,
     release,
   };
 }
 
-// Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is
-// yet to be started, and orders whose workflow the API could not signal about a payment or a cancel. What
-// is not begun within a third of its window is left to the ender, unless it has money or is to be
-// cancelled.
+// Starts or signals the workflows of orders that MySQL has as due: orders stored ahead whose workflow is yet
+// to be started, and orders whose workflow nobody could signal about an end or a cancel request. An order
+// that is not begun within a third of its window is left to the ender, unless a person wants it cancelled.
 
 /** Orders per pass, about as many as the engine starts in a second, so that no claim is held for long. */
 const CLAIM_MAX = 50;
@@ -151,22 +114,17 @@ const CLAIM_MAX = 50;
 const IDLE_PAUSE_MS = 200;
 /** Pause while the engine is full: about the time that a step of a workflow takes. */
 const FULL_PAUSE_MS = 20;
-/**
- * Pause while starts yield to money: about the time that a payment takes. A look costs MySQL five statements.
- */
-const YIELD_PAUSE_MS = 50;
 
 export interface StarterDeps extends Stores {
-  engine: Pick<OrderEngine, 'start' | 'signalPaymentReceived' | 'signalCancelRequested' | 'signalEnded'>;
+  engine: Pick<OrderEngine, 'start' | 'signalCancelRequested' | 'signalEnded'>;
   gate: EngineGate;
-  burst: { isOn: () => boolean };
+  burst: Pick<Burst, 'sales'>;
 }
 
 /** @returns one pass of the starter's loop; the pass returns the pause before the next, in ms */
 export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...follow }: StarterDeps) {
-  const readStartRoom = gate.roomForStarts();
-  /** Orders waited that yield to others when there was room for them last. */
-  let hasBacklog = true;
+  /** The sale that had the last turn. */
+  let lastSale = '';
 
   /** @returns how many were started or signalled; the claims of all are ended */
   async function startOrSignalAll(claimed: readonly StoredOrder[]): Promise<number> {
@@ -199,45 +157,39 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
   return async function pass(): Promise<number> {
     const room = await gate.room();
     if (room === 0) return FULL_PAUSE_MS;
-    // In a burst new orders have the processors, and those that only wait to be started can wait.
-    const isBurst = burst.isOn();
-    const startRoom = isBurst ? 0 : await readStartRoom();
-    // Without Redis' clock no order is started, as it may be too late. Money needs no clock.
+    const startRoom = await gate.room('start');
+    // Without Redis' clock no order is started, as it may be too late.
     const nowMs = startRoom > 0 ? await saleStock.readTimeMs().catch(() => undefined) : undefined;
     const startsMax = nowMs === undefined ? 0 : Math.min(startRoom, CLAIM_MAX);
+    // In a burst the new orders have the processors, and the sale's orders that wait for a start can wait.
+    const turns = { after: lastSale, without: burst.sales() };
     const limit = Math.min(room, CLAIM_MAX);
-    const claimed = await orderClaims.take(limit, startsMax, nowMs, gate.isProbing());
-    if (startRoom > 0) hasBacklog = claimed.length === limit || claimed.some(isPatient);
-    const isYielding = hasBacklog && startRoom === 0 && !isBurst;
-    if (claimed.length === 0) return isYielding ? YIELD_PAUSE_MS : IDLE_PAUSE_MS;
+    const claimed = await orderClaims.take(limit, startsMax, nowMs, gate.isProbing(), turns);
+    lastSale = claimed.findLast(({ state }) => isStart(state))?.order.saleId ?? lastSale;
+    // With no room for starts they may be all that is due.
+    if (claimed.length === 0) return startRoom === 0 ? FULL_PAUSE_MS : IDLE_PAUSE_MS;
     return (await startOrSignalAll(claimed)) < claimed.length ? FULL_PAUSE_MS : 0;
   };
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
-/** It has its place behind those that somebody waits for. */
-const isPatient = ({ state: { payment, reason } }: StoredOrder): boolean =>
-  payment === 'none' && (reason === null || reason === 'called_off');
+function isStart({ status, reason }: OrderState): boolean {
+  return !isFinal(status) && reason === null;
+}
 
 /** As operators see it in spans and lines. */
 function stepOf({ state }: StoredOrder): string {
   if (isFinal(state.status)) return 'signal end';
-  if (state.payment === 'received') return 'signal payment';
-  return state.reason === null ? 'start workflow' : 'signal cancel';
+  return isStart(state) ? 'start workflow' : 'signal cancel';
 }
 
-/**
- * A payment is signalled before a cancel, because it also decides the cancel. An order that has ended was
- * ended without a workflow, and one may have been started meanwhile.
- */
 function startOrSignal(
   engine: StarterDeps['engine'],
   { order, state, windowEndsAtMs }: StoredOrder,
-): Promise<void> {
-  if (isFinal(state.status)) return engine.signalEnded(order.orderNo);
-  if (state.payment === 'received') return engine.signalPaymentReceived(order, windowEndsAtMs, state);
-  if (state.reason !== null) return engine.signalCancelRequested(order, windowEndsAtMs);
-  return engine.start(order, state, windowEndsAtMs);
+): Promise<unknown> {
+  if (isFinal(state.status)) return engine.signalEnded(order.orderNo, state);
+  if (isStart(state)) return engine.start(order, state, windowEndsAtMs);
+  return engine.signalCancelRequested(order, windowEndsAtMs);
 }
 
 // Starts or signals the refund workflows of payments that MySQL has as due: because the payment is to be
@@ -253,18 +205,11 @@ const REFUNDS_FULL_PAUSE_MS = 200;
 export interface RefundStarterDeps extends Stores {
   engine: Pick<OrderEngine, 'startRefund'>;
   gate: EngineGate;
-  /** The loop's own `roomForStarts` of the gate. */
-  readStartRoom: () => Promise<number>;
 }
 
 /** One pass of the loop. @returns the pause before the next, in ms */
-export async function startDueRefunds({
-  refundClaims,
-  engine,
-  gate,
-  readStartRoom,
-}: RefundStarterDeps): Promise<number> {
-  const room = await readStartRoom();
+export async function startDueRefunds({ refundClaims, engine, gate }: RefundStarterDeps): Promise<number> {
+  const room = await gate.room('start');
   if (room === 0) return REFUNDS_FULL_PAUSE_MS;
   const claimed = await refundClaims.take(Math.min(room, REFUNDS_MAX));
   if (claimed.length === 0) return REFUNDS_IDLE_PAUSE_MS;

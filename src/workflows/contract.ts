@@ -45,7 +45,7 @@ export interface OrderWindow {
   endsAtMs: number;
 }
 
-/** A nudge to look into the payment inbox; the inbox is the truth. */
+/** A payment has paid for the order in MySQL: a nudge to read it there. */
 export const paymentReceived = defineSignal('paymentReceived');
 
 export interface CancelRequest {

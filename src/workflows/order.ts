@@ -54,7 +54,6 @@ export async function OrderWorkflow(
     // A step would give the engine's slot back; without one the worker does.
     if (storedAhead) engineBudget.release(orderNo);
     else become(await storeOrAbandon(steps, order));
-    paymentNoticed ||= state.payment === 'received';
     // The wish to cancel is recorded before it is signalled: an order stored ahead may meet it here first.
     if (state.reason !== null) cancelReason ??= 'shopper_request';
 
@@ -74,7 +73,6 @@ export async function OrderWorkflow(
       } else {
         const outcome = await cancel(steps, orderNo, cancelReason ?? 'payment_timeout');
         become(afterStep(outcome));
-        paymentNoticed ||= outcome.kind === 'payment-received';
         if (outcome.kind === 'extended') {
           windowEndsAtMs = Date.now() + Math.max(outcome.leftMs, LEAST_WAIT_MS);
           // Signalled too early: the later window decides. A wish of a person stays.

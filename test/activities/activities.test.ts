@@ -16,6 +16,8 @@ beforeAll(async () => {
 });
 
 const LAMP_PRICE = 4_900;
+const PAID = { status: 'paid', version: 2, payment: 'applied', reason: null };
+const SOLD = { mysql: { held: 0, sold: 1 }, redis: { available: 9, held: 0, sold: 1 } };
 
 function buildPayment(order: Order, overrides: Partial<ProviderPayment> = {}): ProviderPayment {
   const { orderNo, total: amount, currency } = order;
@@ -35,12 +37,12 @@ test('persistOrder stores the order, shows it to pollers and gives the engine sl
   expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
 });
 
-test('persistOrder of an order whose money came first returns that it was received', async () => {
+test('persistOrder of an order whose money came first returns it as paid, and sells its stock', async () => {
   const order = await stage.reserveOrder();
   await stage.stores.payments.record('sandbox', buildPayment(order));
   const { first, world } = await stage.twice(order, () => stage.openSteps().persistOrder({ order }));
-  expect(first).toEqual({ ...AWAITING, version: 2, payment: 'received' });
-  expect(world.projected).toEqual(first);
+  expect(first).toEqual({ ...PAID, stockSettled: true });
+  expect(world).toEqual({ stored: PAID, projected: PAID, ...SOLD, slotsTaken: 0 });
 });
 
 async function refusalOf(order: Order): Promise<ApplicationFailure> {
@@ -114,21 +116,14 @@ test('abandonOrder leaves an order alone that a slow write has stored', async ()
   expect(world).toEqual({ stored: AWAITING, projected: AWAITING, ...HELD, slotsTaken: 0 });
 });
 
-test('markPaid applies the payment that the inbox holds and sells the held stock, once', async () => {
+test('markPaid shows the order as its payment has made it and sells the held stock, once', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
   await stage.stores.payments.record('sandbox', buildPayment(order));
   const { first, second, world } = await stage.twice(order, () => steps.markPaid(order));
-  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
-  expect(first).toEqual({ ...paid, stockSettled: true });
+  expect(first).toEqual({ ...PAID, stockSettled: true });
   expect(second).toEqual(first);
-  expect(world).toEqual({
-    stored: paid,
-    projected: paid,
-    mysql: { held: 0, sold: 1 },
-    redis: { available: 9, held: 0, sold: 1 },
-    slotsTaken: 0,
-  });
+  expect(world).toEqual({ stored: PAID, projected: PAID, ...SOLD, slotsTaken: 0 });
   expect(await stage.paymentStatuses(order)).toEqual(['applied']);
 });
 
@@ -154,11 +149,10 @@ test('markPaid leaves the stock to confirmStock when Redis fails after MySQL has
     provider,
     reservations: { ...reservations, confirm },
   });
-  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
-  expect(await steps.markPaid(order)).toEqual(paid);
+  expect(await steps.markPaid(order)).toEqual(PAID);
   expect((await stage.look(order)).redis).toEqual(HELD.redis);
   await stage.openSteps().confirmStock(order);
-  expect((await stage.look(order)).redis).toEqual({ available: 9, held: 0, sold: 1 });
+  expect((await stage.look(order)).redis).toEqual(SOLD.redis);
 });
 
 test('cancelOrder ends an unpaid order in MySQL and releases its stock in Redis', async () => {
@@ -178,16 +172,15 @@ test('cancelOrder ends an unpaid order in MySQL and releases its stock in Redis'
   });
 });
 
-test('cancelOrder finds money that came first, even when forced', async () => {
+test('cancelOrder finds the order paid whose money came first, even when forced', async () => {
   const steps = stage.openSteps();
   const order = await stage.storeOrder(steps);
   await stage.stores.payments.record('sandbox', buildPayment(order));
   const { first, world } = await stage.twice(order, () =>
     steps.cancelOrder({ orderNo: order.orderNo, reason: 'shopper_request', force: true }),
   );
-  const received = { ...AWAITING, version: 2, payment: 'received' };
-  expect(first).toEqual({ kind: 'payment-received', state: received });
-  expect(world).toEqual({ stored: received, projected: received, ...HELD, slotsTaken: 0 });
+  expect(first).toEqual({ kind: 'ended', state: PAID, stockSettled: true });
+  expect(world).toEqual({ stored: PAID, projected: PAID, ...SOLD, slotsTaken: 0 });
 });
 
 test('cancelOrder waits for open sessions unless forced, and none opens meanwhile', async () => {
@@ -210,24 +203,31 @@ test('cancelOrder waits for open sessions unless forced, and none opens meanwhil
   expect(forced.first).toMatchObject({ kind: 'ended', state: { status: 'cancelled', version: 3 } });
 });
 
-test('confirmStock sells the held stock in Redis, once', async () => {
-  const order = await stage.reserveOrder();
-  const { world } = await stage.twice(order, () => stage.openSteps().confirmStock(order));
-  expect(world.redis).toEqual({ available: 9, held: 0, sold: 1 });
+test('confirmStock sells the held stock of a paid order in Redis, once', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.stores.payments.record('sandbox', buildPayment(order));
+  const { world } = await stage.twice(order, () => steps.confirmStock(order));
+  expect(world).toEqual({ stored: PAID, projected: PAID, ...SOLD, slotsTaken: 0 });
 });
 
-test('releaseStock gives the held stock in Redis back, once', async () => {
-  const order = await stage.reserveOrder();
-  const { world } = await stage.twice(order, () => stage.openSteps().releaseStock(order));
+test('releaseStock gives the held stock of a cancelled order in Redis back, once', async () => {
+  const steps = stage.openSteps();
+  const order = await stage.storeOrder(steps);
+  await stage.stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+  const { world } = await stage.twice(order, () => steps.releaseStock(order));
   expect(world.redis).toEqual({ available: 10, held: 0, sold: 0 });
+  expect(world.projected).toEqual(world.stored);
 });
 
-test('confirmStock and releaseStock of an order that Redis does not know change nothing', async () => {
-  const { saleId } = await stage.stores.openSale(buildSale());
-  const order = buildOrder({ saleId });
-  await stage.openSteps().confirmStock(order);
-  await stage.openSteps().releaseStock(order);
-  expect((await stage.look(order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
+test('confirmStock and releaseStock move no stock before MySQL has the end of the order', async () => {
+  const steps = stage.openSteps();
+  const [unstored, open] = [await stage.reserveOrder(), await stage.storeOrder(steps)];
+  for (const step of [steps.confirmStock, steps.releaseStock]) {
+    await step(unstored);
+    await expect(step(open)).rejects.toThrow('does not have the end');
+  }
+  for (const order of [unstored, open]) expect((await stage.look(order)).redis).toEqual(HELD.redis);
 });
 
 test('parkOrder shows the order to an operator, once', async () => {

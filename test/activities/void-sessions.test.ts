@@ -64,14 +64,15 @@ test('voidPaymentSessions closes the session at the provider: it takes no paymen
     expect(world.stored).toEqual(AWAITING);
   }));
 
-test('voidPaymentSessions records the payment where the shopper has paid meanwhile', () =>
+test('voidPaymentSessions finds that the shopper has paid meanwhile, which pays for the order in both stores', () =>
   withSession(async ({ order, steps, writeDown, pay: payThere }) => {
     await writeDown();
     await payThere();
     const { world } = await stage.twice(order, () => steps.voidPaymentSessions(order));
-    expect(world.stored).toEqual({ ...AWAITING, version: 2, payment: 'received' });
+    const paid = { status: 'paid', version: 2, payment: 'applied', reason: null };
+    expect(world).toMatchObject({ stored: paid, projected: paid, redis: { available: 9, held: 0, sold: 1 } });
     expect(await stage.sessionStatuses(order)).toEqual(['paid']);
-    expect(await stage.paymentStatuses(order)).toEqual(['received']);
+    expect(await stage.paymentStatuses(order)).toEqual(['applied']);
   }));
 
 test('voidPaymentSessions closes a session whose id at the provider was never recorded', () =>
@@ -98,7 +99,7 @@ test('voidPaymentSessions that died after the payment was recorded does not reco
     if (outcome.kind !== 'already_paid') throw new Error(outcome.kind);
     await stage.stores.payments.record(provider.name, outcome.payment);
     await steps.voidPaymentSessions(order);
-    expect(await stage.paymentStatuses(order)).toEqual(['received']);
+    expect(await stage.paymentStatuses(order)).toEqual(['applied']);
     expect(await stage.sessionStatuses(order)).toEqual(['paid']);
   }));
 
@@ -183,5 +184,5 @@ test('voidPaymentSessions asks about one that lived longer than payments are loo
     ]);
     await steps.voidPaymentSessions(order);
     expect(await stage.sessionStatuses(order)).toEqual(['paid']);
-    expect(await stage.paymentStatuses(order)).toEqual(['received']);
+    expect(await stage.paymentStatuses(order)).toEqual(['applied']);
   }));

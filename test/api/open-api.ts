@@ -3,7 +3,7 @@
 import type { AppDeps } from '../../src/api/app.ts';
 import type { HttpBounds } from '../../src/api/http/http-server.ts';
 import { createMysqlPool } from '../../src/mysql/connection.ts';
-import type { WorkflowPresence } from '../../src/orders/orders.sql.ts';
+import type { WorkflowPresence } from '../../src/orders/store.sql.ts';
 import { mysqlStores } from '../../src/stores/bound.ts';
 import type { StoreConfig } from '../../src/stores/open.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';

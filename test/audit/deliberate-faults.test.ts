@@ -12,10 +12,11 @@ import { statusQuery } from '../../src/workflows/contract.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { readRefundWorkflowId } from '../support/refund-workflow.ts';
-import { selectOne } from '../support/rows.ts';
+import { select, selectOne } from '../support/rows.ts';
 import type { Bought } from '../support/shop.ts';
 import { pressPay } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 import * as eventMutants from './event-mutants.ts';
 import * as mutants from './mutants.ts';
 import type { Mutant } from './mutants.ts';
@@ -125,7 +126,7 @@ const payWhileInboxIsAway: Scenario = (bug) => {
 /** The notice does not come at all: only closing the session shows that the shopper has paid. */
 const payAndCancel: Scenario = (bug) => {
   const trouble = troubles.inboxAway(Infinity);
-  return buy(bug(trouble.around(checkout.stores)), async (bought) => {
+  return buy(trouble.around(bug(checkout.stores)), async (bought) => {
     const { shopper, orderNo } = bought;
     await pressPay(await checkout.openPage(bought));
     await meets(trouble, orderNo);
@@ -134,13 +135,26 @@ const payAndCancel: Scenario = (bug) => {
   });
 };
 
+const payOnce: Scenario = (bug) =>
+  buy(bug(checkout.stores), async (bought) => {
+    await pressPay(await checkout.openPage(bought));
+    const recorded = 'SELECT payment_id FROM payments WHERE order_no = ?';
+    await waitFor(
+      'the payment to be recorded',
+      async () => (await select(checkout.stores.pool, recorded, [bought.orderNo])).length > 0,
+    );
+  });
+
 const lateProjection: Scenario = (bug) =>
   buy(bug(checkout.stores), async (bought) => {
     const { version, status, payment, reason } = await bought.shopper.awaitStatus(
       bought.orderNo,
       'awaiting_payment',
     );
+    await awaitStart(checkout.client, bought.orderNo);
     await checkout.pay(bought);
+    // The last that shows the order.
+    await checkout.client.workflow.getHandle(bought.orderNo).result();
     // As a worker does that was suspended since it stored the order.
     await exchange.under.reservations.project(bought.orderNo, { version, status, payment, reason });
   });
@@ -252,8 +266,13 @@ const FAULTS: Record<string, Fault> = {
     scenario: lateProjection,
     rules: ['the projection is true'],
   },
-  'cancelling without a last look into the inbox': {
-    bug: mutants.cancelWithoutInbox,
+  'recording a payment without paying its order': {
+    bug: mutants.recordWithoutPaying,
+    scenario: payOnce,
+    rules: ['payments end somewhere'],
+  },
+  'cancelling an order whose payment is recorded and not applied': {
+    bug: mutants.recordWithoutPaying,
     scenario: payAndCancel,
     rules: ['payments end somewhere'],
   },

@@ -7,7 +7,7 @@ import type { Mutant } from './mutants.ts';
 
 /** Numbered as they come: the newest version of an order is numbered first. */
 export const numberNewestFirst: Mutant = (stores) =>
-  withNumbers(stores, 3, (waiting) => waiting.toReversed());
+  withNumbers(stores, 2, (waiting) => waiting.toReversed());
 
 /** A number left out: it was given by an auto-increment, and its transaction was rolled back. */
 export const leaveNumbersOut: Mutant = (stores) =>

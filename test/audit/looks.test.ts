@@ -5,7 +5,8 @@ import type { Subject } from '../../src/audit/look.ts';
 import { auditAll } from '../../src/audit/run-audit.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { openCheckout, type Checkout } from '../support/checkout.ts';
-import { buildSale } from '../support/factories.ts';
+import { buildOrder, buildSale } from '../support/factories.ts';
+import { buildPayment } from '../support/payment-notices.ts';
 
 let checkout: Checkout;
 beforeAll(async () => {
@@ -78,4 +79,17 @@ test('a sale that a look finds clean is not looked at again while another settle
   const audits = await auditWith(breakLate, [clean, broken], 0);
 
   expect(audits.map(({ findings }) => findings.length)).toEqual([0, 1]);
+});
+
+test('an order that was paid before a workflow of it began is counted, and one with a workflow is not', async () => {
+  const { stores } = checkout;
+  const sale = await openSale();
+  const [without, withWorkflow] = [buildOrder({ saleId: sale.saleId }), buildOrder({ saleId: sale.saleId })];
+  await stores.orders.storeOrder(withWorkflow, 'started');
+  for (const order of [without, withWorkflow]) await stores.payments.record('sandbox', buildPayment(order));
+  await stores.orders.storeOrder(without, 'due');
+
+  const [audit] = await auditAll(checkout, [sale], 0);
+
+  expect(audit).toMatchObject({ orders: 2, paidWithoutWorkflow: 1 });
 });

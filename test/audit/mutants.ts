@@ -6,15 +6,14 @@
 import assert from 'node:assert/strict';
 import { ulid } from 'ulidx';
 import { PROJECTION_TTL_MS } from '../../src/limits.ts';
-import { inTransaction, modify } from '../../src/mysql/connection.ts';
-import { isFinal } from '../../src/orders/order.ts';
+import type { ProviderPayment } from '../../src/money/payment.ts';
+import { modify } from '../../src/mysql/connection.ts';
 import {
   confirmScript as confirm,
   giveBackScript as giveBack,
   projectScript as project,
   releaseScript as release,
 } from '../../src/orders/reservations.redis.ts';
-import { bookMovement, lockOrder, transition } from '../../src/orders/rows.sql.ts';
 import type { PaymentProvider } from '../../src/providers/provider.ts';
 import type { RedisClient } from '../../src/redis/connection.ts';
 import { changesChannelOf, epochOf, orderKeys } from '../../src/redis/keys.ts';
@@ -121,6 +120,8 @@ export const acknowledgeNoticeFirst: Mutant = (stores) => ({
       stores.payments.receive(...args).catch(() => {});
       return undefined;
     },
+    // Each notice is received alone.
+    receivePage: async () => new Map(),
   },
 });
 
@@ -158,24 +159,30 @@ export const projectWithoutVersion: Mutant = (stores) => {
   });
 };
 
-/**
- * Cancelled without reading the inbox: once the sessions
- * are closed, money that came meanwhile is not looked for.
- */
-export const cancelWithoutInbox: Mutant = (stores) =>
-  withOrders(stores, {
-    cancel: (orderNo, reason, { force }) =>
-      force
-        ? inTransaction(stores.pool, async (connection) => {
-            const stored = await lockOrder(connection, orderNo);
-            assert(stored, 'only stored orders are cancelled');
-            if (isFinal(stored.state.status)) return { kind: 'ended', state: stored.state };
-            const { state } = await transition(connection, stored, { status: 'cancelled', reason });
-            await bookMovement(connection, 'release', [stored.order]);
-            return { kind: 'ended', state };
-          })
-        : stores.orders.cancel(orderNo, reason, { force }),
-  });
+/** Recorded and not applied: a payment gets its row, and its order goes on as if it had not come. */
+export const recordWithoutPaying: Mutant = (stores) => {
+  const record = async (provider: string, payment: ProviderPayment): Promise<undefined> => {
+    const { providerPaymentId, orderNo, amount, currency } = payment;
+    await modify(
+      stores.pool,
+      `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status) VALUES ?
+       ON DUPLICATE KEY UPDATE payment_id = payment_id`,
+      [[[provider, providerPaymentId, orderNo, amount, currency, 'received']]],
+    );
+  };
+  return {
+    ...stores,
+    payments: {
+      ...stores.payments,
+      record,
+      receive: (provider, notice, rawBody) =>
+        notice.kind === 'payment_succeeded'
+          ? record(provider, notice.payment)
+          : stores.payments.receive(provider, notice, rawBody),
+      receivePage: async () => new Map(),
+    },
+  };
+};
 
 /**
  * Released before the commit: a cancel gives the stock back at once, and only then asks MySQL whether it may.

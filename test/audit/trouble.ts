@@ -175,6 +175,8 @@ export function inboxAway(times: number): Trouble {
           if (isFirst) throw new Error('MySQL is away');
           return stores.payments.receive(provider, notice, rawBody);
         },
+        // Each notice is received alone.
+        receivePage: async () => new Map(),
       },
     }),
   };

@@ -4,7 +4,13 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { countActions, FATES, type HistoryEvent } from '../../bench/capacity/actions.ts';
-import { byProcess, needOf, reachOf, type Assumptions, type OrderCosts } from '../../bench/capacity/needs.ts';
+import {
+  begunShareOf,
+  byProcess,
+  needOf,
+  type Assumptions,
+  type OrderCosts,
+} from '../../bench/capacity/needs.ts';
 import { mediansOf } from '../../bench/compare/judgement.ts';
 import { readResults } from '../../bench/compare/results.ts';
 
@@ -17,7 +23,7 @@ const ASSUMED: Assumptions = {
   daysAMonth: 30,
   windowSeconds: 1_800,
   beginWithin: 1 / 3,
-  startShare: 1 / 16,
+  startShare: 1 / 2,
   cloudActionsPerSecond: 500,
   mysqlCores: 2,
 };
@@ -50,8 +56,8 @@ test('a sale needs what its orders take, by the share of each fate', () => {
   expect(need.millionActionsAMonth.paidAlone).toBeCloseTo((30 * (360_000 * 2.5 + 24 * 3_600)) / 1e6);
 });
 
-test('the engine budget holds what a sixteenth of it must begin, and is never less than by default', () => {
-  expect(needOf(6_000, COSTS, ASSUMED).engineBudget).toBe(16 * 100 * 0.05);
+test('the engine budget holds what half of it must begin, and is never less than by default', () => {
+  expect(needOf(60_000, COSTS, ASSUMED).engineBudget).toBe(2 * 1_000 * 0.05);
   expect(needOf(60, COSTS, ASSUMED).engineBudget).toBe(40);
 });
 
@@ -62,16 +68,12 @@ test('what is fullest breaks first', () => {
 });
 
 test.each([
-  { perSecond: 100, begun: 0.5, neverBegun: 0, paidLateSeconds: 0 },
-  { perSecond: 75, begun: 0.25, neverBegun: 0.25, paidLateSeconds: 0 },
-  { perSecond: 25, begun: 0, neverBegun: 0.5, paidLateSeconds: 10 },
-])(
-  'an engine of $perSecond lives a second begins the paid first, then others',
-  ({ perSecond, ...reached }) => {
-    const reach = reachOf({ perSecond, paid: 1, begun: 1 }, 1_000, 10, 0.5);
-    expect(reach).toEqual({ paid: 0.5, ...reached });
-  },
-);
+  [200, 1],
+  [75, 0.75],
+  [25, 0.25],
+])('an engine of %s lives a second begins as many orders as it has room for', (perSecond, share) => {
+  expect(begunShareOf({ perSecond, paid: 1, begun: 1 }, 1_000, 10, 0.5)).toBe(share);
+});
 
 test.each([
   ['paid-after-a-start-with-its-state', FATES.paid],

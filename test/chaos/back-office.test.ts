@@ -57,7 +57,7 @@ test('a back office that was away is told all that happened meanwhile, in order,
 
 const LIFE = [
   ['awaiting_payment', 'none'],
-  ['awaiting_payment', 'received'],
+  ['awaiting_payment', 'none'],
   ['paid', 'applied'],
 ] as const;
 const toldOf = (i: 0 | 1 | 2): Told => ({
@@ -90,7 +90,7 @@ test.each([
   ['in two answers', [NOTICE, NOTICE], []],
   ['of two deadlines', [NOTICE, { ...NOTICE, id: '2', deadline: '2026-11-21T10:31:00.000Z' }], []],
   ['twice of one deadline', [NOTICE, { ...NOTICE, id: '2' }], ['a deadline is announced once']],
-  ['of an order with money', [{ ...NOTICE, version: 2 }], ['a notice is of an open order']],
+  ['of an order that is paid', [{ ...NOTICE, version: 3 }], ['a notice is of an open order']],
   ['of an order that never was', [{ ...NOTICE, orderNo: 'p' }], ['a notice is of an open order']],
 ])(
   'of a shop that was told %s that a deadline is near, the checks find what they should',

@@ -1,6 +1,8 @@
-/** The worker with its relay, which die, or freeze, at the cue that is named. */
+/** The worker with its relay, which die at the cue that is named, or freeze there and may die at another. */
 
 import { armCue } from './cues.ts';
 
-armCue(process.argv[2], process.argv[3] === 'freezes' ? 'freezes' : 'dies');
+const [, , cue, fate, laterCue] = process.argv;
+armCue(cue, fate === 'freezes' ? 'freezes' : 'dies');
+if (laterCue !== undefined) armCue(laterCue);
 await import('../../src/workers/main.ts');

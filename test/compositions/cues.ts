@@ -25,6 +25,9 @@ export type Cue = Aim & {
   once?: Aim;
 };
 
+/** Of an order, whatever of it changes. */
+const CHANGE = 'UPDATE orders SET version = version +';
+
 export const CUES = {
   reserved: { command: 'reserve', moment: 'after' },
   // Redis answers also when it has no entry.
@@ -41,16 +44,23 @@ export const CUES = {
   },
   // Where no workflow runs, the relay alone projects.
   'projected-ahead': { command: 'project', moment: 'after' },
-  'notice-received': { commitOf: ['INSERT INTO payment_events'], moment: 'after' },
+  // A page of notices. It pays for the orders.
+  'paid-by-notice': {
+    commitOf: ['INSERT INTO payment_events', "UPDATE payments SET status = 'applied'"],
+    moment: 'after',
+  },
+  // What the provider has answered to a void pays for the order.
+  'paid-by-void': { commitOf: ["UPDATE payments SET status = 'applied'"], moment: 'after' },
+  'about-to-follow': { command: 'confirm', moment: 'before' },
+  followed: { statement: 'UPDATE orders SET end_due_at = NULL', moment: 'before' },
   'before-signal': { command: 'admit', about: '-', moment: 'before' },
-  'marked-paid': { commitOf: ["UPDATE payments SET status = 'applied'"], moment: 'after' },
-  cancelled: { commitOf: ['UPDATE orders SET status ='], about: "'cancelled'", moment: 'after' },
+  cancelled: { commitOf: [CHANGE], about: "'cancelled'", moment: 'after' },
   // Where no workflow ends an order, the ender releases it.
   'ended-unbegun': { command: 'release', moment: 'before' },
   'session-void': { request: 'POST /v1/payment_sessions/{id}/void', moment: 'after' },
   abandoned: { commitOf: ['INSERT INTO orders ('], about: "'failed'", moment: 'after' },
   'cancel-requested': {
-    commitOf: ['UPDATE orders SET status ='],
+    commitOf: [CHANGE],
     about: "'shopper_request'",
     moment: 'after',
   },

@@ -7,8 +7,18 @@ import { expect } from 'vitest';
 import { selectOne } from '../support/rows.ts';
 import { orderOf, pressPay, sessionOf, type Reply, type Shopper } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 import type { CrashWorld } from './crash-world.ts';
-import { expectLamps, payAndSettle, payAt, type Point } from './shared-steps.ts';
+import {
+  expectLamps,
+  expectNothingDue,
+  payAndSettle,
+  payAt,
+  readLamps,
+  releaseSlot,
+  takeSlot,
+  type Point,
+} from './shared-steps.ts';
 
 interface Buyer {
   shopper: Shopper;
@@ -30,8 +40,9 @@ async function expectNoAnswer(call: Promise<Reply>, { awaitDeath }: CrashWorld):
 }
 
 /** The API dies during the provider's notice. */
-async function buyAndPay(world: CrashWorld): Promise<Buyer> {
+async function buyAndPay(world: CrashWorld, { isBegun } = { isBegun: true }): Promise<Buyer> {
   const buyer = await buy(world);
+  if (isBegun) await awaitStart(world.client, buyer.orderNo);
   await payAt(sessionOf(await buyer.shopper.pay(buyer.orderNo)).url);
   await world.awaitDeath();
   return buyer;
@@ -47,6 +58,11 @@ const expectPaid = async (world: CrashWorld, { shopper, orderNo }: Buyer) => {
   await expectLamps(world, { available: 9, held: 0, sold: 1 });
   return { [orderNo]: 'paid' } as const;
 };
+
+async function expectPaidInMysqlAlone(world: CrashWorld, { orderNo }: Buyer): Promise<void> {
+  expect((await world.stores.orders.read(orderNo))?.state).toMatchObject({ status: 'paid', version: 2 });
+  expect(await readLamps(world)).toEqual({ redis: { held: 1, sold: 0 }, mysql: { held: 0, sold: 1 } });
+}
 
 /** The shopper comes back, and pays in the one session there is. */
 async function payAgain(world: CrashWorld, { shopper, orderNo }: Buyer) {
@@ -116,22 +132,63 @@ export const apiPoints: Point[] = [
     },
   },
   {
-    name: 'API: the inbox has committed, and the provider is not answered',
-    doom: { part: 'api', cue: 'notice-received' },
+    name: 'API: the notice that pays for an order is committed, and the provider is not answered',
+    doom: { part: 'api', cue: 'paid-by-notice' },
     async scenario(world) {
       const buyer = await buyAndPay(world);
       expect([await countNotices(world), world.deliveries()]).toEqual([{ notices: 1 }, 0]);
+      await expectPaidInMysqlAlone(world, buyer);
 
       await world.takeOver();
       return expectPaid(world, buyer);
     },
   },
   {
-    name: 'API: the provider is answered, and the money is not signalled to the workflow',
+    name: 'API: an order is paid, and Redis is about to be told',
+    doom: { part: 'api', cue: 'about-to-follow' },
+    async scenario(world) {
+      const buyer = await buyAndPay(world);
+      await expectPaidInMysqlAlone(world, buyer);
+
+      await world.takeOver();
+      return expectPaid(world, buyer);
+    },
+  },
+  {
+    name: 'API: an order is paid that no workflow has begun, and Redis is about to be told',
+    doom: { part: 'api', cue: 'about-to-follow', env: { ENGINE_BUDGET: '1' } },
+    hasNoWorkflow: true,
+    async scenario(world) {
+      await takeSlot(world);
+      const buyer = await buyAndPay(world, { isBegun: false });
+      await expectPaidInMysqlAlone(world, buyer);
+
+      await world.takeOver();
+      const outcome = await expectPaid(world, buyer);
+      // The engine has room again: nothing is started for it.
+      await releaseSlot(world);
+      await expectNothingDue(world, buyer.orderNo);
+      return outcome;
+    },
+  },
+  {
+    name: 'API: Redis has been told that an order is paid, and MySQL does not know that it was',
+    doom: { part: 'api', cue: 'followed' },
+    async scenario(world) {
+      const buyer = await buyAndPay(world);
+      expect(await readLamps(world)).toEqual({ redis: { held: 0, sold: 1 }, mysql: { held: 0, sold: 1 } });
+
+      await world.takeOver();
+      const outcome = await expectPaid(world, buyer);
+      await expectNothingDue(world, buyer.orderNo);
+      return outcome;
+    },
+  },
+  {
+    name: 'API: Redis has been told that an order is paid, and its workflow has not',
     doom: { part: 'api', cue: 'before-signal' },
     async scenario(world) {
       const buyer = await buyAndPay(world);
-      await waitFor('the provider to be answered', () => world.deliveries() === 1);
 
       await world.takeOver();
       return expectPaid(world, buyer);

@@ -41,6 +41,8 @@ export interface Doom {
   cue: CueName;
   /** It does not die there, but freezes until `thaw`. A worker alone can. */
   freezes?: true;
+  /** Where it dies after that. */
+  diesAt?: CueName;
   sale?: Partial<Sale>;
   /** Nothing of the other kind runs until the death; it starts with the one that takes over. */
   withoutOther?: boolean;
@@ -81,8 +83,9 @@ export async function openCrashWorld(
   doom: Doom,
   onClose: (close: () => Promise<void>) => void,
 ): Promise<CrashWorld> {
-  const aim = CUES[doom.cue];
-  assert.deepEqual(findMissing(aim), [], `the product does not send that at which ${doom.cue} is aimed`);
+  const { cue: firstCue, diesAt = firstCue } = doom;
+  for (const cue of [firstCue, diesAt])
+    assert.deepEqual(findMissing(CUES[cue]), [], `the product does not send that at which ${cue} is aimed`);
   const { stores, namespace, servers } = await openPrivateStage(onClose);
   const { client, close: closeEngine } = await openEngine(namespace);
   onClose(closeEngine);
@@ -125,17 +128,17 @@ export async function openCrashWorld(
     outboxLength: () => stores.redis.xlen(saleKeys({ saleId, shard: 0 }).outbox),
     deliveries,
     async awaitDeath() {
-      const death = `the death at ${doom.cue}: ${JSON.stringify(aim)}`;
+      const death = `the death at ${diesAt}: ${JSON.stringify(CUES[diesAt])}`;
       const crash = await waitFor(death, () => crashes[0]);
       assert.match(
         crash.message,
         new RegExp(`^doomed-${doom.part} stopped unexpectedly \\(killed by SIGKILL\\)`),
       );
-      assert.equal(crash.message.split('\n').at(-1), lastWords(doom.cue));
+      assert.equal(crash.message.split('\n').at(-1), lastWords(diesAt));
     },
     async awaitFreeze() {
-      const freeze = `the freeze at ${doom.cue}: ${JSON.stringify(aim)}`;
-      await waitFor(freeze, () => hasLogged(frozenAt(doom.cue)));
+      const freeze = `the freeze at ${firstCue}: ${JSON.stringify(CUES[firstCue])}`;
+      await waitFor(freeze, () => hasLogged(frozenAt(firstCue)));
     },
     thaw: () => processes.thaw(doomed),
     hasLogged,
@@ -182,6 +185,6 @@ function startPart(processes: Processes, part: Doom['part'], env: AppEnv, doom?:
   const start = part === 'api' ? startApi : startWorker;
   if (!doom) return start(processes, { name: part, env });
   const script = join('test', 'compositions', `crashing-${part}.js`);
-  const args = [doom.cue, ...(doom.freezes ? ['freezes'] : [])];
+  const args = [doom.cue, ...(doom.freezes ? ['freezes'] : []), ...(doom.diesAt ? [doom.diesAt] : [])];
   return start(processes, { name: `doomed-${part}`, env, script, args });
 }

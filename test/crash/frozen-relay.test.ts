@@ -1,10 +1,12 @@
-/** A relay that freezes between its reading and its storing of a page, and thaws when all has changed. */
+/** A relay that freezes in the middle of its work on an order, and thaws when all has changed. */
 
 import { expect, test } from 'vitest';
+import { runAudit } from '../../src/audit/run-audit.ts';
 import { orderOf } from '../support/shopper.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 import { openCrashWorld } from './crash-world.ts';
-import { expectLamps } from './shared-steps.ts';
+import { expectLamps, expectNothingDue, payWhileFrozen } from './shared-steps.ts';
 
 /** What the relay logs when it has judged the order, or could not. */
 const DONE = ['orders of an older epoch were reserved again', 'orders were not started; they will be'];
@@ -44,5 +46,28 @@ test(
     });
     await expect(world.client.workflow.getHandle(orderNo).describe()).rejects.toThrow('not found');
     await expectLamps(world, { available: 10, held: 0, sold: 0 });
+  },
+);
+
+test(
+  'a relay that thaws after the order which it has claimed was paid starts its workflow, which ends paid',
+  { timeout: TIMEOUT_MS },
+  async ({ onTestFinished }) => {
+    const world = await openCrashWorld(
+      { part: 'worker', cue: 'projected-ahead', freezes: true },
+      onTestFinished,
+    );
+    const { shopper, orderNo } = await payWhileFrozen(world);
+
+    world.thaw();
+    await awaitStart(world.client, orderNo);
+
+    const end = { status: 'paid', version: 2, payment: 'applied', reason: null };
+    expect(await world.client.workflow.getHandle(orderNo).result()).toEqual(end);
+    expect(await shopper.readOrder(orderNo)).toMatchObject(end);
+    await expectNothingDue(world, orderNo);
+    await expectLamps(world, { available: 9, held: 0, sold: 1 });
+    const { findings } = await runAudit(world, world.saleId, [orderNo]);
+    expect(findings).toEqual([]);
   },
 );

@@ -6,8 +6,10 @@ import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { waitFor } from '../support/wait.ts';
 import {
   expectLamps,
+  expectNothingDue,
   expectRelayToTakeOver,
   payAndSettle,
+  payWhileFrozen,
   releaseSlot,
   takeSlot,
   type Point,
@@ -126,6 +128,24 @@ export const relayPoints: Point[] = [
         async () => (await countStoredAhead(world.stores.pool)).size === 0,
       );
 
+      await expectLamps(world, { available: 9, held: 0, sold: 1 });
+      return { [orderNo]: 'paid' };
+    },
+  },
+  {
+    name: 'relay: an order is paid after its start was claimed, its workflow is started, and its claim not ended',
+    doom: { part: 'worker', cue: 'projected-ahead', freezes: true, diesAt: 'order-started' },
+    async scenario(world) {
+      const { shopper, orderNo } = await payWhileFrozen(world);
+      world.thaw();
+      await world.awaitDeath();
+      const { status } = await world.client.workflow.getHandle(orderNo).describe();
+      expect(status.name).toBe('RUNNING');
+
+      await world.takeOver();
+      await expectNothingDue(world, orderNo);
+
+      expect(await shopper.readOrder(orderNo)).toMatchObject({ status: 'paid' });
       await expectLamps(world, { available: 9, held: 0, sold: 1 });
       return { [orderNo]: 'paid' };
     },

@@ -3,9 +3,11 @@
 import { expect } from 'vitest';
 import type { OrderStatus } from '../../src/orders/order.ts';
 import { ENGINE_KEY } from '../../src/redis/keys.ts';
+import { selectOne } from '../support/rows.ts';
 import { pressPay, sessionOf, type Shopper } from '../support/shopper.ts';
 import { expectStock } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
+import { describeIfStarted } from '../support/workflows/start.ts';
 import type { CrashWorld, Doom } from './crash-world.ts';
 
 export interface Point {
@@ -25,6 +27,17 @@ export async function payAndSettle(shopper: Shopper, orderNo: string): Promise<v
 
 export async function payAt(url: string): Promise<void> {
   expect((await pressPay(url)).status).toBe(200);
+}
+
+/** The relay freezes once it has claimed and shown an order. The order is paid before the relay starts it. */
+export async function payWhileFrozen(world: CrashWorld): Promise<{ shopper: Shopper; orderNo: string }> {
+  const shopper = await world.shopper();
+  const orderNo = await shopper.buy(world.saleId);
+  await world.awaitFreeze();
+  await payAndSettle(shopper, orderNo);
+  await expectLamps(world, { available: 9, held: 0, sold: 1 });
+  expect(await describeIfStarted(world.client, orderNo)).toBeUndefined();
+  return { shopper, orderNo };
 }
 
 /** Waits until both stores have the lamps so. */
@@ -50,6 +63,18 @@ export async function readLamps({ stores, saleId }: CrashWorld) {
 
 export async function expectRelayToTakeOver({ outboxLength }: CrashWorld): Promise<void> {
   await waitFor('every entry to be finished', async () => (await outboxLength()) === 0);
+}
+
+/** No process has anything left to do about the order: no start, no signal, no end. */
+export async function expectNothingDue({ stores }: CrashWorld, orderNo: string): Promise<void> {
+  await waitFor('nothing to be due', async () => {
+    const due = await selectOne(
+      stores.pool,
+      'SELECT engine_due_at, end_due_at, expiring_due_at FROM orders WHERE order_no = ?',
+      [orderNo],
+    );
+    return Object.values(due).every((at) => at === null);
+  });
 }
 
 const OTHER = 'another-order';

@@ -60,22 +60,19 @@ test('an order whose workflow has ended is started again: it looks into MySQL fi
   expect(await engine.isRunning(order.orderNo)).toBe(true);
 });
 
-test.each(['signalPaymentReceived', 'signalCancelRequested'] as const)(
-  '%s starts a workflow that has ended again, with what is left of its window',
-  async (signal) => {
-    const { engine, client } = temporal;
-    const order = buildOrder();
-    await engine.start(order, STORED);
-    await client.workflow.getHandle(order.orderNo).terminate();
+test('a cancel request starts a workflow that has ended again, with what is left of its window', async () => {
+  const { engine, client } = temporal;
+  const order = buildOrder();
+  await engine.start(order, STORED);
+  await client.workflow.getHandle(order.orderNo).terminate();
 
-    await engine[signal](order, WINDOW_ENDS_AT_MS);
+  await engine.signalCancelRequested(order, WINDOW_ENDS_AT_MS);
 
-    expect(await newestRunOf(order)).toMatchObject({
-      status: 'RUNNING',
-      rest: [undefined, { endsAtMs: WINDOW_ENDS_AT_MS }],
-    });
-  },
-);
+  expect(await newestRunOf(order)).toMatchObject({
+    status: 'RUNNING',
+    rest: [undefined, { endsAtMs: WINDOW_ENDS_AT_MS }],
+  });
+});
 
 test('the list of running workflows has those of many ids that run, and no other', async () => {
   const { engine, client } = temporal;
@@ -96,21 +93,32 @@ test('a workflow that was never started does not run', async () => {
   expect(await temporal.engine.isRunning(buildOrder().orderNo)).toBe(false);
 });
 
-test('a workflow whose order ended without it is told, and none is started for that', async () => {
-  const { engine, client } = temporal;
-  const [running, ended, unknown] = [buildOrder(), buildOrder(), buildOrder()];
-  await engine.start(running, STORED);
-  await engine.start(ended, STORED);
-  await client.workflow.getHandle(ended.orderNo).terminate();
+test.each([
+  ['paid', 'paymentReceived'],
+  ['cancelled', 'cancelRequested'],
+] as const)(
+  'a workflow whose order was %s without it is told, and none is started for that',
+  async (status, signal) => {
+    const { engine, client } = temporal;
+    const [running, ended, unknown] = [buildOrder(), buildOrder(), buildOrder()];
+    await engine.start(running, STORED);
+    await engine.start(ended, STORED);
+    await client.workflow.getHandle(ended.orderNo).terminate();
 
-  for (const { orderNo } of [running, ended, unknown]) await engine.signalEnded(orderNo);
+    const told = [];
+    for (const { orderNo } of [running, ended, unknown])
+      told.push(await engine.signalEnded(orderNo, { status }));
 
-  const { events } = await client.workflow.getHandle(running.orderNo).fetchHistory();
-  const signals = (events ?? []).flatMap((event) => {
-    const name = event.workflowExecutionSignaledEventAttributes?.signalName;
-    return name === undefined || name === null ? [] : [name];
-  });
-  expect(signals).toEqual(['cancelRequested']);
-  expect(await engine.isRunning(ended.orderNo)).toBe(false);
-  await expect(client.workflow.getHandle(unknown.orderNo).describe()).rejects.toThrow(WorkflowNotFoundError);
-});
+    expect(told).toEqual([true, false, false]);
+    const { events } = await client.workflow.getHandle(running.orderNo).fetchHistory();
+    const signals = (events ?? []).flatMap((event) => {
+      const name = event.workflowExecutionSignaledEventAttributes?.signalName;
+      return name === undefined || name === null ? [] : [name];
+    });
+    expect(signals).toEqual([signal]);
+    expect(await engine.isRunning(ended.orderNo)).toBe(false);
+    await expect(client.workflow.getHandle(unknown.orderNo).describe()).rejects.toThrow(
+      WorkflowNotFoundError,
+    );
+  },
+);

@@ -49,8 +49,7 @@ test('each change of an order counts once, however many processes look', async (
   await stores.orders.storeOrders([paid, ended], 'due');
   await stores.orders.storeOrder(byWorkflow, 'started');
   await pay(stores, paid);
-  await stores.orders.markPaid(paid.orderNo);
-  await stores.orders.cancel(ended.orderNo, 'payment_timeout', { force: true });
+  await stores.endings.endOne(ended.orderNo, { force: true });
   await stores.orders.cancel(byWorkflow.orderNo, 'shopper_request', { force: true });
   const other = openCounts();
 
@@ -67,12 +66,25 @@ test('each change of an order counts once, however many processes look', async (
   expect((await measured('holdfast_order_paid_seconds')).count).toBe(1);
 });
 
+test('an order that is paid without a workflow counts as that too, and one with a workflow does not', async () => {
+  const [without, withWorkflow] = [buildOrder({ saleId }), buildOrder({ saleId })];
+  await stores.orders.storeOrder(without, 'due');
+  await stores.orders.storeOrder(withWorkflow, 'started');
+  await pay(stores, without);
+  await pay(stores, withWorkflow);
+
+  await pass();
+
+  expect(await counted('holdfast_order_changes_total')).toMatchObject({ paid: 2 });
+  expect(await counted('holdfast_orders_paid_unbegun_total')).toEqual({ '': 1 });
+  expect(await counted('holdfast_orders_ended_unbegun_total')).toEqual({});
+});
+
 test('an order takes from its acceptance until it is payable, and from its notice until it is paid', async () => {
   const accepted = buildOrder({ saleId, reservedAtMs: Date.now() - 40_000 });
-  await stores.orders.storeOrder(accepted, 'due');
   await pay(stores, accepted);
   await agePayment(stores.pool, accepted.orderNo, 20);
-  await stores.orders.markPaid(accepted.orderNo);
+  await stores.orders.storeOrder(accepted, 'due');
 
   await pass();
 
@@ -87,7 +99,6 @@ test('money that went back in whole counts as a refund', async () => {
   await stores.orders.storeOrder(order, 'due');
   const payment = buildPayment(order);
   await pay(stores, order, payment);
-  await stores.orders.markPaid(order.orderNo);
   await pass();
   await reverse(stores, buildReversal(payment));
 

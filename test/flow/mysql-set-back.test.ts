@@ -124,7 +124,7 @@ test('a reader of the feed who has come further than MySQL skips nothing', async
   const { orderNo } = sale.after;
   const events = page.kind === 'page' ? page.events : [];
   const ids = events.flatMap((event) => ('orderNo' in event && event.orderNo === orderNo ? [event.id] : []));
-  expect(ids).toEqual([1, 2, 3, 4].map((version) => `${orderNo}.${version}`));
+  expect(ids).toEqual([1, 2, 3].map((version) => `${orderNo}.${version}`));
   expect(await stores.eventConsumers.read('shop')).toBeUndefined();
 });
 

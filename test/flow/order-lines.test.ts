@@ -6,6 +6,7 @@ import { openTestLog } from '../api/test-log.ts';
 import { openCheckout } from '../support/checkout.ts';
 import { buildSale } from '../support/factories.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 
 const step = z.object({ orderNo: z.string(), step: z.string(), status: z.string().optional() });
 
@@ -14,7 +15,10 @@ async function sell(level: string) {
   const { log, lines } = openTestLog(level);
   const shop = await openCheckout({ log, under: (stores) => ({ ...stores, log }) });
   const { saleId } = await shop.stores.openSale(buildSale());
-  const { orderNo: paid } = await shop.buyAndPay(saleId);
+  const bought = await shop.buy(saleId);
+  const { orderNo: paid } = bought;
+  await awaitStart(shop.client, paid);
+  await shop.pay(bought);
   const { orderNo: cancelled } = await shop.buyAndCancel(saleId);
   for (const orderNo of [paid, cancelled]) await shop.client.workflow.getHandle(orderNo).result();
   const stepsOf = (orderNo: string) =>

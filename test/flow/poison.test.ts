@@ -50,9 +50,9 @@ function poison(real: TestStores): Stores {
     ...real,
     orders: {
       ...real.orders,
-      async markPaid(orderNo) {
+      async cancel(orderNo, ...how) {
         if (failingOrders.has(orderNo)) throw new Error('a row that cannot be written');
-        return real.orders.markPaid(orderNo);
+        return real.orders.cancel(orderNo, ...how);
       },
     },
   };
@@ -163,7 +163,7 @@ test(
     );
     const refusedPayment = await pay(unrefunded);
     refusedPayments.add(refusedPayment);
-    await pay(failing);
+    await stores.orders.requestCancel(failing.orderNo);
     const atOnce = pLimit(8);
     const payments = await Promise.all(good.map((order) => atOnce(() => pay(order))));
     await waitFor(
@@ -179,8 +179,8 @@ test(
       TIMEOUT_MS,
     );
 
-    const tried = await awaitFailing(failing.orderNo, /markPaid at try \d+.*a row that cannot be written/);
-    expect(tried).toContain('awaiting_payment, payment received');
+    const tried = await awaitFailing(failing.orderNo, /cancelOrder at try \d+.*a row that cannot be written/);
+    expect(tried).toContain('awaiting_payment, payment none (shopper_request)');
     await awaitFailing(unrefunded.orderNo, /refundPayment at try \d+.*the account is empty/);
     await awaitFailing(refused.orderNo, /abandonOrder at try \d+.*user_id/);
 
@@ -188,7 +188,7 @@ test(
     const paymentId = await paymentIdOf(refusedPayment);
     const steps = createActivities({ ...stores, provider: checkout.provider });
     for (const { orderNo } of [failing, refused])
-      await steps.parkOrder({ orderNo, reason: 'Mark paid: failed', step: 'Mark paid' });
+      await steps.parkOrder({ orderNo, reason: 'Cancel: failed', step: 'Cancel' });
     await steps.parkRefund({ paymentId, reason: 'Refund: refused', step: 'Refund the payment' });
 
     const { out: list } = await ops('parked', 'list');
@@ -219,7 +219,7 @@ test(
       TIMEOUT_MS,
     );
     const statusOf = async (orderNo: string) => (await stores.orders.read(orderNo))?.state.status;
-    expect(await statusOf(failing.orderNo)).toBe('paid');
+    expect(await statusOf(failing.orderNo)).toBe('cancelled');
     // Its workflow abandons it, or a relay stores it before that.
     expect(['failed', 'awaiting_payment']).toContain(await statusOf(refused.orderNo));
     expect(await count('payments', `status = 'refunded'`)).toBe(REFUNDS + 1);

@@ -7,6 +7,7 @@ import { buildSale } from '../support/factories.ts';
 import { orderOf, pressPay, refusalOf, sessionOf } from '../support/shopper.ts';
 import { expectStock, expectStockEquation } from '../support/stock.ts';
 import { waitFor } from '../support/wait.ts';
+import { awaitStart } from '../support/workflows/start.ts';
 
 let checkout: Checkout;
 
@@ -38,7 +39,10 @@ test('an order is accepted, stored, paid, and its unit sold', async () => {
 test('the workflow ends with the outcome that the stores have', async () => {
   const { stores, client } = checkout;
   const { saleId } = await stores.openSale(buildSale());
-  const { shopper, orderNo } = await checkout.buyAndPay(saleId);
+  const bought = await checkout.buy(saleId);
+  const { shopper, orderNo } = bought;
+  await awaitStart(client, orderNo);
+  await checkout.pay(bought);
 
   const outcome: unknown = await client.workflow.getHandle(orderNo).result();
 
@@ -106,7 +110,9 @@ test('the last unit is sold once, and offered again when its order is cancelled'
 test('the order book of Temporal finds orders by sale, shopper and status', async () => {
   const { stores, client } = checkout;
   const { saleId } = await stores.openSale(buildSale());
-  const paid = await checkout.buyAndPay(saleId);
+  const paid = await checkout.buy(saleId);
+  await awaitStart(client, paid.orderNo);
+  await checkout.pay(paid);
   const waiting = await checkout.buy(saleId);
 
   const find = async (query: string) => {

@@ -54,14 +54,7 @@ export function createMoneyWorld(stores: TestStores) {
     withMoney,
     rowOf,
 
-    /** Its money is committed, and its workflow has not acted on it yet. */
-    receivedOrder: async (): Promise<Paid> => withMoney(await storedOrder()),
-
-    async paidOrder(sale: Partial<Sale> = {}): Promise<Paid> {
-      const paid = await withMoney(await storedOrder(sale));
-      await stores.orders.markPaid(paid.order.orderNo);
-      return paid;
-    },
+    paidOrder: async (sale: Partial<Sale> = {}): Promise<Paid> => withMoney(await storedOrder(sale)),
 
     idOf: async (payment: ProviderPayment): Promise<number> => Number((await rowOf(payment))['payment_id']),
 

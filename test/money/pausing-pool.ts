@@ -1,4 +1,4 @@
-/** A pool whose transactions stop where a test wants something to happen in between. */
+/** Pools that a test looks into, or whose transactions stop where something is to happen in between. */
 
 import type { Pool } from '../../src/mysql/connection.ts';
 
@@ -14,6 +14,16 @@ export function pausingPool(pool: Pool, before: RegExp, pause: () => Promise<unk
   }
   return replaceMethod(pool, 'getConnection', async () =>
     replaceMethod(await pool.getConnection(), 'query', (_, real, args) => query(real, args)),
+  );
+}
+
+/** `seen` gets the text of each statement of a transaction, before it runs. */
+export function watchedPool(pool: Pool, seen: (sql: string) => void): Pool {
+  return replaceMethod(pool, 'getConnection', async () =>
+    replaceMethod(await pool.getConnection(), 'query', (_, real, args) => {
+      seen(String(args[0]));
+      return real(...args);
+    }),
   );
 }
 

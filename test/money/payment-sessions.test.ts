@@ -150,12 +150,12 @@ test('no session begins for an order that has ended', async () => {
   });
 });
 
-test('no session begins once money has come', async () => {
+test('no session begins for an order that is paid', async () => {
   const order = await storedOrder();
   await pay(stores, order);
   expect(await begin(order)).toMatchObject({
     kind: 'not-payable',
-    stored: { state: { payment: 'received' } },
+    stored: { state: { status: 'paid' } },
   });
 });
 

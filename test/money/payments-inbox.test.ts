@@ -39,17 +39,17 @@ const refundsOf = async (order: Order): Promise<unknown[]> =>
 const inboxOf = (order: Order) =>
   select(stores.pool, 'SELECT kind, raw_body FROM payment_events WHERE order_no = ?', [order.orderNo]);
 
-test('money for a stored order is in the inbox and on the order, in one step', async () => {
+test('a payment of a stored order is recorded, and pays for the order, in one step', async () => {
   const order = await storedOrder();
   const body = '{"amount":4900, "kept": "as it came"}';
   const stored = await stores.payments.receive('sandbox', buildNotice(buildPayment(order)), body);
   expect(stored).toMatchObject({
-    isNews: true,
+    isEnd: true,
     order,
-    state: { status: 'awaiting_payment', version: 2, payment: 'received', reason: null },
+    state: { status: 'paid', version: 2, payment: 'applied', reason: null },
   });
   expect(await inboxOf(order)).toEqual([{ kind: 'payment_succeeded', raw_body: Buffer.from(body) }]);
-  expect(await paymentsOf(order)).toEqual(['received']);
+  expect(await paymentsOf(order)).toEqual(['applied']);
 });
 
 test('the same notice again changes nothing, one after the other and at once', async () => {
@@ -59,11 +59,12 @@ test('the same notice again changes nothing, one after the other and at once', a
   const again = await Promise.all(
     Array.from({ length: 6 }, () => stores.payments.receive('sandbox', notice, '{"other":1}')),
   );
-  const { isNews, ...same } = first ?? {};
-  expect(isNews).toBe(true);
+  if (!first) throw new Error('no order');
+  const { isEnd, ...same } = first;
+  expect(isEnd).toBe(true);
   for (const answer of again) expect(answer).toEqual(same);
   expect(await inboxOf(order)).toEqual([{ kind: 'payment_succeeded', raw_body: Buffer.from('{}') }]);
-  expect(await paymentsOf(order)).toEqual(['received']);
+  expect(await paymentsOf(order)).toEqual(['applied']);
 });
 
 test('two notices of one payment are both kept, and the payment counts once', async () => {
@@ -72,7 +73,7 @@ test('two notices of one payment are both kept, and the payment counts once', as
   await stores.payments.receive('sandbox', buildNotice(payment), '{}');
   await stores.payments.receive('sandbox', buildNotice(payment), '{}');
   expect(await inboxOf(order)).toHaveLength(2);
-  expect(await paymentsOf(order)).toEqual(['received']);
+  expect(await paymentsOf(order)).toEqual(['applied']);
 });
 
 test.each([{ amount: 4_899 }, { amount: 4_901 }, { currency: 'USD' }])(
@@ -98,25 +99,22 @@ test.each([{ amount: 4_899 }, { amount: 4_901 }, { currency: 'USD' }])(
 test('after a wrong amount the right one still pays the order', async () => {
   const order = await storedOrder();
   await pay(stores, order, { amount: 1 });
-  expect(await pay(stores, order)).toMatchObject({ state: { payment: 'received' } });
-  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
+  expect(await pay(stores, order)).toMatchObject({ isEnd: true, state: { status: 'paid' } });
   expect(await paymentsOf(order)).toEqual(['parked', 'applied']);
 });
 
-test('a second payment is to be refunded, before the order is paid and after', async () => {
+test('a second payment is to be refunded', async () => {
   const order = await storedOrder();
-  await pay(stores, order);
-  await pay(stores, order);
-  await stores.orders.markPaid(order.orderNo);
-  await pay(stores, order);
-  expect(await paymentsOf(order)).toEqual(['applied', 'refund_due', 'refund_due']);
-  expect(await refundsOf(order)).toEqual([null, 'duplicate_payment', 'duplicate_payment']);
+  const { isEnd: _, ...paid } = (await pay(stores, order)) ?? {};
+  expect(await pay(stores, order)).toEqual(paid);
+  expect(await paymentsOf(order)).toEqual(['applied', 'refund_due']);
+  expect(await refundsOf(order)).toEqual([null, 'duplicate_payment']);
 });
 
 test('of payments that come at once exactly one is the order’s', async () => {
   const order = await storedOrder();
   await Promise.all(Array.from({ length: 5 }, () => pay(stores, order)));
-  expect((await paymentsOf(order)).filter((status) => status === 'received')).toHaveLength(1);
+  expect((await paymentsOf(order)).filter((status) => status === 'applied')).toHaveLength(1);
   expect((await paymentsOf(order)).filter((status) => status === 'refund_due')).toHaveLength(4);
 });
 
@@ -164,11 +162,10 @@ test('a failed payment is kept and leaves the order as it is', async () => {
 
 test('a failed attempt that is reported after the payment changes nothing', async () => {
   const order = await storedOrder();
-  const { isNews: _, ...paid } = (await pay(stores, order)) ?? {};
+  const { isEnd: _, ...paid } = (await pay(stores, order)) ?? {};
   const notice = { kind: 'payment_failed', eventId: `f-${order.orderNo}`, orderNo: order.orderNo } as const;
   expect(await stores.payments.receive('sandbox', notice, '{}')).toEqual({ ...paid, isNewFailure: true });
-  expect(await paymentsOf(order)).toEqual(['received']);
-  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
+  expect(await paymentsOf(order)).toEqual(['applied']);
 });
 
 test('a notice that moves no money is kept all the same', async () => {
@@ -189,8 +186,8 @@ test('money learned of in another way counts once together with its notice', asy
   await stores.payments.record('sandbox', payment);
   await stores.payments.record('sandbox', payment);
   await stores.payments.receive('sandbox', buildNotice(payment), '{}');
-  expect(await paymentsOf(order)).toEqual(['received']);
-  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject({ payment: 'received', version: 2 });
+  expect(await paymentsOf(order)).toEqual(['applied']);
+  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject({ status: 'paid', version: 2 });
 });
 
 test.each(['an invoice of another shop', 'x'.repeat(3_000)])(

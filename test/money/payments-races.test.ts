@@ -51,10 +51,10 @@ async function newOrder(): Promise<Order> {
   return buildOrder({ saleId });
 }
 
-test('money that comes while its order is being stored is on the order afterwards', async () => {
+test('money that comes while its order is being stored pays for the order', async () => {
   const order = await newOrder();
   await payWhile(order, () => stores.orders.storeOrders([order], 'started'));
-  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject({ payment: 'received' });
+  expect((await stores.orders.read(order.orderNo))?.state).toMatchObject({ status: 'paid' });
 });
 
 test('money that comes while its order is being abandoned is to be refunded', async () => {
@@ -81,6 +81,6 @@ test('money and storing at once, many times: no order misses its money', async (
     ),
   );
   for (const { orderNo } of orders) {
-    expect((await stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'received', version: 2 });
+    expect((await stores.orders.read(orderNo))?.state).toMatchObject({ status: 'paid', version: 2 });
   }
 });

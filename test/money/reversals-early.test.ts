@@ -33,15 +33,18 @@ const reversalOf = ({ providerReversalId }: Reversal) =>
     providerReversalId,
   ]);
 
-describe('a payment that was received and not applied yet', () => {
+describe('a payment whose order is not stored yet', () => {
+  const heldMoney = async () => world.withMoney(await world.newOrder());
+
   test('is never applied once all of it went back: the order awaits another', async () => {
-    const { order, payment } = await world.receivedOrder();
-    await reverse(stores, buildReversal(payment));
+    const { order, payment } = await heldMoney();
+    expect(await reverse(stores, buildReversal(payment))).toBeUndefined();
     expect(await world.rowOf(payment)).toMatchObject({ status: 'refunded', applied: 0 });
-    const open = { status: 'awaiting_payment', version: 3, payment: 'none', reason: null };
-    expect(await stores.orders.markPaid(order.orderNo)).toEqual(open);
+    await stores.orders.storeOrder(order, 'due');
+    const open = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
+    expect(await world.stateOf(order)).toEqual(open);
     await pay(stores, order);
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid', payment: 'applied' });
+    expect(await world.stateOf(order)).toMatchObject({ status: 'paid', payment: 'applied' });
     expect(await world.statusOf(payment)).toBe('refunded');
   });
 
@@ -51,44 +54,21 @@ describe('a payment that was received and not applied yet', () => {
     { kind: 'dispute', status: 'pending' },
     { currency: 'USD' },
   ] as const)('waits for an operator when it is not all there (%o)', async (overrides) => {
-    const { order, payment } = await world.receivedOrder();
+    const { order, payment } = await heldMoney();
     await reverse(stores, buildReversal(payment, overrides));
     expect(await world.statusOf(payment)).toBe('parked');
     expect(await world.parkedReason(payment)).toContain('before it was applied');
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({
-      status: 'awaiting_payment',
-      payment: 'none',
-    });
-  });
-
-  test('leaves no session that was paid: paying again opens another', async () => {
-    const order = await world.storedOrder();
-    const first = await begin(order);
-    const { payment } = await world.withMoney(order);
-    await reverse(stores, buildReversal(payment));
-    expect((await begin(order)).sessionId).not.toBe(first.sessionId);
-    expect(await sessionStatuses(order)).toEqual(['opening', 'paid']);
+    await stores.orders.storeOrder(order, 'due');
+    expect(await world.statusOf(payment)).toBe('parked');
+    expect(await world.stateOf(order)).toMatchObject({ status: 'awaiting_payment', payment: 'none' });
   });
 
   test('pays for its order when a refund of it failed', async () => {
-    const { order, payment } = await world.receivedOrder();
+    const { order, payment } = await heldMoney();
     await reverse(stores, buildReversal(payment, { status: 'failed' }));
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid', version: 3 });
+    await stores.orders.storeOrder(order, 'due');
+    expect(await world.stateOf(order)).toMatchObject({ status: 'paid', version: 2 });
     expect(await world.statusOf(payment)).toBe('applied');
-  });
-
-  test('and is held for an unknown order is settled the same way', async () => {
-    const [whole, part] = [
-      await world.withMoney(await world.newOrder()),
-      await world.withMoney(await world.newOrder()),
-    ];
-    expect(await reverse(stores, buildReversal(whole.payment))).toBeUndefined();
-    await reverse(stores, buildReversal(part.payment, { amount: 1 }));
-    expect(await world.statusOf(whole.payment)).toBe('refunded');
-    expect(await world.statusOf(part.payment)).toBe('parked');
-    await stores.orders.storeOrders([whole.order, part.order], 'due');
-    for (const { order } of [whole, part])
-      expect(await world.stateOf(order)).toMatchObject({ payment: 'none' });
   });
 });
 
@@ -133,11 +113,11 @@ describe('a reversal that comes before its payment', () => {
   });
 
   test('says nothing about the order’s other payment', async () => {
-    const { order, payment: own } = await world.receivedOrder();
+    const { order, payment: own } = await world.paidOrder();
     const second = buildPayment(order);
     await reverse(stores, buildReversal(second));
-    expect(await world.receive(second)).toMatchObject({ state: { payment: 'received', version: 2 } });
-    expect(await world.statusOf(own)).toBe('received');
+    expect(await world.receive(second)).toMatchObject({ state: { payment: 'applied', version: 2 } });
+    expect(await world.statusOf(own)).toBe('applied');
     expect(await world.statusOf(second)).toBe('refunded');
   });
 
@@ -145,7 +125,7 @@ describe('a reversal that comes before its payment', () => {
     const { order, payment } = await world.paidOrder();
     await reverse(stores, buildReversal(payment), 'another');
     expect(await world.statusOf(payment)).toBe('applied');
-    expect(await world.stateOf(order)).toMatchObject({ payment: 'applied', version: 3 });
+    expect(await world.stateOf(order)).toMatchObject({ payment: 'applied', version: 2 });
     await stores.payments.receive('sandbox', buildNotice(payment), '{}');
     expect(await world.statusOf(payment)).toBe('applied');
   });

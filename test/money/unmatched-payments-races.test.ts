@@ -43,8 +43,8 @@ test('an order that is stored just after it was not found keeps its money from g
   const id = await world.idOf(payment);
   const pool = pausingPool(stores.pool, LOCKING_THE_PAYMENT, () => stores.orders.storeOrders([order], 'due'));
   await mysqlStores(pool).unmatchedPayments.refund(id, 'order_unknown');
-  expect(await world.statusOf(payment)).toBe('received');
-  expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
+  expect(await world.statusOf(payment)).toBe('applied');
+  expect(await world.stateOf(order)).toMatchObject({ status: 'paid' });
 });
 
 test('an order that is stored just after it was not found learns that its money went back', async () => {
@@ -53,8 +53,8 @@ test('an order that is stored just after it was not found learns that its money 
   await mysqlStores(pool).refunds.recordReversals('sandbox', [buildReversal(payment)]);
   expect(await world.statusOf(payment)).toBe('refunded');
   expect(await world.stateOf(order)).toMatchObject({
-    status: 'awaiting_payment',
-    payment: 'none',
+    status: 'paid',
+    payment: 'refunded',
     version: 3,
   });
 });
@@ -67,12 +67,15 @@ test('an order that is just being stored keeps its money from going back', async
     const storing = stores.orders.storeOrders([order], 'due');
     await waitForStatement(stores.pool, 'UPDATE skus SET held%');
     const refunding = stores.unmatchedPayments.refund(id, 'order_unknown');
-    await waitForStatement(stores.pool, `SELECT%FROM orders WHERE order_no = '${order.orderNo}' FOR UPDATE`);
+    await waitForStatement(
+      stores.pool,
+      `SELECT%FROM orders WHERE order_no IN ('${order.orderNo}')%FOR UPDATE`,
+    );
     await letGo();
     await Promise.all([storing, refunding]);
   });
-  expect(await world.statusOf(payment)).toBe('received');
-  expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
+  expect(await world.statusOf(payment)).toBe('applied');
+  expect(await world.stateOf(order)).toMatchObject({ status: 'paid' });
 });
 
 test('money that is just going back is not matched by an order stored at that moment', async () => {
@@ -89,7 +92,7 @@ test('money that is just going back is not matched by an order stored at that mo
       const refunding = stores.unmatchedPayments.refund(id, 'order_unknown');
       await waitForStatement(stores.pool, 'UPDATE parked%');
       const storing = stores.orders.storeOrders([order], 'due');
-      await waitForStatement(stores.pool, 'SELECT DISTINCT order_no FROM payments%');
+      await waitForStatement(stores.pool, 'SELECT%FROM payments FORCE INDEX%FOR UPDATE');
       await letGo();
       await Promise.all([storing, refunding]);
     },
@@ -116,7 +119,7 @@ test('storing and refunding at once, many times: the money is on the order or go
     const status = await world.statusOf(payment);
     const state = await world.stateOf(order);
     expect([status, state?.payment]).toEqual(
-      status === 'received' ? ['received', 'received'] : ['refund_due', 'none'],
+      status === 'applied' ? ['applied', 'applied'] : ['refund_due', 'none'],
     );
     expect(await world.parkedReason(payment)).toBeUndefined();
   }

@@ -61,7 +61,7 @@ test('a signed order that is longer than any of ours is cut, so that it is seen 
 });
 
 test('money of stored orders, of no order, and what is decided or shown already is not listed', async () => {
-  await world.receivedOrder();
+  await world.paidOrder();
   await world.withMoney(await world.newOrder(), { orderNo: 'rent' });
   const refunded = await heldMoney();
   await stores.unmatchedPayments.refund(await world.idOf(refunded.payment), 'order_unknown');
@@ -92,13 +92,13 @@ test('held money goes back with the reason why, and an order stored later awaits
   expect(await world.stateOf(order)).toMatchObject({ status: 'awaiting_payment', payment: 'none' });
 });
 
-test('money whose order is stored by now is left to its order, and nothing is shown', async () => {
+test('money whose order is stored by now has paid for it, and nothing is shown', async () => {
   const { order, payment } = await heldMoney();
   await stores.orders.storeOrder(order, 'due');
   await stores.unmatchedPayments.refund(await world.idOf(payment), 'order_unknown');
   await stores.unmatchedPayments.park(payment.providerPaymentId, 'no such sale', 'no_order_named');
-  expect(await world.statusOf(payment)).toBe('received');
-  expect(await world.stateOf(order)).toMatchObject({ payment: 'received' });
+  expect(await world.statusOf(payment)).toBe('applied');
+  expect(await world.stateOf(order)).toMatchObject({ status: 'paid', version: 2 });
   expect(await world.parkedReason(payment)).toBeUndefined();
 });
 
@@ -108,7 +108,7 @@ test('money that is shown still finds an order stored late, and is shown no more
   expect(await world.parkedReason(payment)).toBe('no such sale');
   await stores.orders.storeOrder(order, 'started');
   expect(await world.parkedReason(payment)).toBeUndefined();
-  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid' });
+  expect(await world.stateOf(order)).toMatchObject({ status: 'paid' });
 });
 
 test('money that is shown goes back when its order is abandoned, and is shown no more', async () => {

@@ -6,6 +6,7 @@ import {
   BOUNDS,
   createMysqlPool,
   takeConnection,
+  inShortTransaction,
   inTransaction,
   isTakingWrites,
   modify,
@@ -175,6 +176,20 @@ test.concurrent('probes of a server that has fallen silent take no connection wi
   wire.mend();
   await expectWhole(pool);
   expect(await isTakingWrites(pool, 60_000)).toBe(true);
+});
+
+test.each([
+  ['repeated once after a deadlock', 1213, 2],
+  ['not repeated after a lock that others held for too long', 1205, 1],
+  ['not repeated after any other error', 1062, 1],
+])('a short transaction is %s', async (_, errno, tries) => {
+  let tried = 0;
+  const failing = inShortTransaction(stores.pool, 1, () => {
+    tried += 1;
+    return Promise.reject(Object.assign(new Error('refused'), { errno }));
+  });
+  await expect(failing).rejects.toThrow('refused');
+  expect(tried).toBe(tries);
 });
 
 test('the pool gives an idle connection up before the server does', async () => {

@@ -2,10 +2,13 @@
 
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
+import type { Order } from '../../src/orders/content.ts';
 import { type ParkedFacts, park } from '../../src/parked/parked.sql.ts';
+import { orderKeys } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openOps, type Ops } from '../support/ops.ts';
+import { pay } from '../support/payment-notices.ts';
 import { select, selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
@@ -173,16 +176,36 @@ describe('parked retry', () => {
     expect((await stores.orderClaims.take(1))[0]?.order.orderNo).toBe(order.orderNo);
   });
 
-  test('settles the stock of an order that has ended, and resolves the entry', async () => {
-    const order = await acceptOrder(stores, saleId);
+  test.each<[string, string, (order: Order) => Promise<unknown>]>([
+    [
+      'cancelled',
+      'released',
+      ({ orderNo }) => stores.orders.cancel(orderNo, 'payment_timeout', { force: true }),
+    ],
+    ['paid', 'sold', (order) => pay(stores, order)],
+  ])('ends the hold of an order that is %s, and resolves the entry', async (status, hold, end) => {
+    const sale = await stores.openSale(buildSale());
+    const order = await acceptOrder(stores, sale.saleId);
+    await stores.orders.storeOrder(order, 'started');
+    await end(order);
+    const { exitCode, out } = await ops('parked', 'retry', await parkOne('order', order.orderNo), ...BECAUSE);
+    expect(exitCode).toBe(0);
+    expect(out.replaceAll(/\s+/g, ' ')).toBe(
+      `The order is ${status}. Its hold in Redis: ${hold}. The entry is resolved. `,
+    );
+    expect((await ops('parked', 'list')).out).toBe('Nothing is parked.\n');
+    expect(await logged()).toEqual([{ actor: 'olga', action: 'parked_retried', reason: 'ticket 4711' }]);
+  });
+
+  test('says so while the data of the sale are missing, and leaves the entry of its ended order', async () => {
+    const sale = await stores.openSale(buildSale());
+    const order = await acceptOrder(stores, sale.saleId);
     await stores.orders.storeOrder(order, 'started');
     await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+    await stores.redis.del(orderKeys(order.orderNo).sale);
     const { exitCode, out } = await ops('parked', 'retry', await parkOne('order', order.orderNo), ...BECAUSE);
-    expect([exitCode, out]).toEqual([
-      0,
-      expect.stringMatching(/is cancelled. Its hold in Redis: released. The\s+entry/),
-    ]);
-    expect((await ops('parked', 'list')).out).toBe('Nothing is parked.\n');
+    expect([exitCode, out]).toEqual([1, expect.stringMatching(/\(sale-absent\)/)]);
+    expect(await logged()).toEqual([]);
   });
 
   test('of an ended order whose hold Redis has lost says so, and leaves the entry', async () => {
@@ -190,7 +213,10 @@ describe('parked retry', () => {
     await stores.orders.storeOrder(order, 'started');
     await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
     await stores.redis.del(`holdfast:{${saleId}.0}:order:${order.orderNo}`);
-    const id = await parkOne('order', order.orderNo);
+    await stores.orders.parkLostHold(order.orderNo);
+    const [entry] = await stores.parkedWork.list({ limit: 1 });
+    expect(entry?.cause).toBe('hold_lost');
+    const id = String(entry?.parkedId);
     const { exitCode, out } = await ops('parked', 'retry', id, ...BECAUSE);
     expect([exitCode, out]).toEqual([1, expect.stringMatching(/Redis has nothing to settle for it/)]);
     expect(await logged()).toEqual([]);
@@ -236,7 +262,10 @@ describe('money', () => {
       currency: 'EUR',
       signedOrder: null,
     });
-    const { payment_id: id } = await selectOne(stores.pool, 'SELECT payment_id FROM payments');
+    const { payment_id: id } = await selectOne(
+      stores.pool,
+      "SELECT payment_id FROM payments WHERE provider_payment_id = 'p-1'",
+    );
     expect((await ops('refund', String(id), ...BECAUSE)).out).toContain(`Payment ${String(id)} goes back`);
     expect(await logged()).toEqual([{ actor: 'olga', action: 'refund_requested', reason: 'ticket 4711' }]);
     expect((await ops('parked', 'list')).out).toBe('Nothing is parked.\n');

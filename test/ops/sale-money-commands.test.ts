@@ -28,7 +28,6 @@ async function buyTwo() {
   await stores.orders.storeOrder(order, 'started');
   const payment = buildPayment(order);
   await stores.payments.record('sandbox', payment);
-  await stores.orders.markPaid(order.orderNo);
   return { order, payment, orderNo: order.orderNo };
 }
 
@@ -122,7 +121,6 @@ describe('settlement', () => {
     await stores.orders.storeOrder(order, 'started');
     const payment = buildPayment(order);
     await stores.payments.record('sandbox', payment);
-    await stores.orders.markPaid(order.orderNo);
     await reverse(stores, buildReversal(payment, { amount: 900 }));
     const { exitCode, out } = await ops('settlement', sale.saleId);
     expect(exitCode).toBe(0);

@@ -130,7 +130,7 @@ test('audit prints a line for each sale, and reads which orders were accepted', 
   const { exitCode, out } = await ops('audit');
   expect([exitCode, out]).toEqual([
     0,
-    expect.stringMatching(new RegExp(`\n${saleId} +1 +0 +0 +0\n[^]*\nclean: \\d+ rules\n$`)),
+    expect.stringMatching(new RegExp(`\n${saleId} +1 +0 +0 +0 +0\n[^]*\nclean: \\d+ rules\n$`)),
   ]);
 
   const dir = await mkdtemp(join(tmpdir(), 'holdfast-ops-'));

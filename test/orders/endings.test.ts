@@ -21,7 +21,9 @@ beforeAll(async () => {
   stores = await openTestStores();
 });
 // Nothing of an earlier test is due.
-beforeEach(() => modify(stores.pool, 'UPDATE orders SET end_due_at = NULL, engine_due_at = NULL'));
+beforeEach(() =>
+  modify(stores.pool, `UPDATE orders SET end_due_at = NULL, engine_due_at = NULL, status = 'failed'`),
+);
 
 const openSale = async () => (await stores.openSale(buildSale({ skus: SKUS }))).saleId;
 
@@ -104,14 +106,14 @@ test('an order that never began ends as by its workflow: the rows differ in ids 
   const without = await makeOrders('due');
   // The time is over in which the API signals the wish itself.
   await ageClaim(stores.pool, 'start', 'all');
-  const { ended, closing } = await endPage();
-  expect(new Set(numbersOf(ended))).toEqual(new Set(numbersOf(without)));
-  expect(closing).toEqual([]);
+  const { taken, changed } = await endPage();
+  expect(taken).toBe(without.length);
+  expect(new Set(numbersOf(changed))).toEqual(new Set(numbersOf(without)));
 
   const [one, other] = [byWorkflow[0]?.saleId ?? '', without[0]?.saleId ?? ''];
   expect(await rowsOf(other)).toEqual(await rowsOf(one));
   await expectBooksToBalance(stores, other);
-  for (const { orderNo, state } of ended) expect((await stores.orders.read(orderNo))?.state).toEqual(state);
+  for (const { orderNo, state } of changed) expect((await stores.orders.read(orderNo))?.state).toEqual(state);
   expect((await stateOf(without[1]))?.reason).toBe('shopper_request');
 });
 
@@ -125,11 +127,11 @@ test('only what no workflow has begun ends: not what is begun, paid, claimed, en
   await stores.orders.storeOrder(inTime, 'due');
   const before = await everything(stores.pool, saleId);
 
-  expect(await endPage()).toEqual({ taken: 0, ended: [], closing: [] });
+  expect(await endPage()).toMatchObject({ taken: 0, changed: [] });
 
   expect(await everything(stores.pool, saleId)).toEqual(before);
   await ageClaim(stores.pool, 'start', 'all');
-  expect(numbersOf((await endPage()).ended)).toEqual([claimed?.orderNo]);
+  expect(numbersOf((await endPage()).changed)).toEqual([claimed?.orderNo]);
   expect(await endPage()).toMatchObject({ taken: 0 });
   expect((await stateOf(begun))?.status).toBe('awaiting_payment');
 });
@@ -139,8 +141,8 @@ test('the deadline is judged by the clock that is given', async () => {
   const order = buildOrder({ saleId, paymentWindowMs: WINDOW_MS });
   await stores.orders.storeOrder(order, 'due');
   const deadlineMs = order.reservedAtMs + WINDOW_MS;
-  expect(await stores.endings.endPage(deadlineMs - 1, 10)).toMatchObject({ ended: [] });
-  expect(numbersOf((await stores.endings.endPage(deadlineMs, 10)).ended)).toEqual([order.orderNo]);
+  expect(await stores.endings.endPage(deadlineMs - 1, 10)).toMatchObject({ changed: [] });
+  expect(numbersOf((await stores.endings.endPage(deadlineMs, 10)).changed)).toEqual([order.orderNo]);
 });
 
 test('two processes that end at once end each order once', async () => {
@@ -148,7 +150,7 @@ test('two processes that end at once end each order once', async () => {
   const orders = await storeLate(saleId, 60);
   const pages = await Promise.all(Array.from({ length: 6 }, () => endPage(10)));
   const rest = await endPage();
-  const ended = [...pages, rest].flatMap((page) => numbersOf(page.ended));
+  const ended = [...pages, rest].flatMap((page) => numbersOf(page.changed));
   expect(ended.toSorted()).toEqual(numbersOf(orders).toSorted());
   await expectBooksToBalance(stores, saleId);
 });
@@ -158,35 +160,9 @@ test('an order that another transaction holds keeps none of the others back', as
   const [held, free] = await storeLate(saleId, 2);
   await inTransaction(stores.pool, async (connection) => {
     await connection.query('SELECT order_no FROM orders WHERE order_no = ? FOR UPDATE', [held?.orderNo]);
-    expect(numbersOf((await endPage()).ended)).toEqual([free?.orderNo]);
+    expect(numbersOf((await endPage()).changed)).toEqual([free?.orderNo]);
   });
-  expect(numbersOf((await endPage()).ended)).toEqual([held?.orderNo]);
-});
-
-test('money that the inbox has counts first, and a wrong amount does not', async () => {
-  const saleId = await openSale();
-  const [right, wrong] = await storeLate(saleId, 2);
-  if (!right || !wrong) throw new Error('two orders');
-  // It came while the row was not there, and is yet to be applied.
-  for (const [order, amount] of [[right, right.total] as const, [wrong, 1] as const])
-    await modify(
-      stores.pool,
-      `INSERT INTO payments (provider, provider_payment_id, order_no, amount, currency, status)
-       VALUES ('sandbox', ?, ?, ?, 'EUR', 'received')`,
-      [`pay-${order.orderNo}`, order.orderNo, amount],
-    );
-
-  expect(numbersOf((await endPage()).ended)).toEqual([wrong.orderNo]);
-
-  expect(await stateOf(right)).toMatchObject({
-    status: 'awaiting_payment',
-    payment: 'received',
-    reason: null,
-  });
-  expect(await marksOf(right)).toMatchObject({ due: 1, ending: 0 });
-  expect(
-    await select(stores.pool, `SELECT status FROM payments WHERE order_no = ?`, [wrong.orderNo]),
-  ).toEqual([{ status: 'parked' }]);
+  expect(numbersOf((await endPage()).changed)).toEqual([held?.orderNo]);
 });
 
 test('money that comes after the end goes back', async () => {
@@ -204,10 +180,15 @@ test('an order with an open session only becomes closing, and no session opens a
   if (!paged) throw new Error('an order');
   const sessionId = await beginSession(paged);
 
-  const { ended, closing } = await endPage();
-  expect(numbersOf(ended)).toEqual([plain?.orderNo]);
+  const { changed } = await endPage();
   const state = { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'payment_timeout' };
-  expect(closing).toEqual([{ orderNo: paged.orderNo, state }]);
+  const ended = { status: 'cancelled', version: 3, payment: 'none', reason: 'payment_timeout' };
+  expect(new Set(changed)).toEqual(
+    new Set([
+      { orderNo: paged.orderNo, state },
+      { orderNo: plain?.orderNo, state: ended },
+    ]),
+  );
   expect(await stateOf(paged)).toEqual(state);
   expect(await marksOf(paged)).toEqual({ begun: 0, due: 0, ending: 1, left_to_do: 1 });
   expect((await stores.paymentSessions.begin('sandbox', paged.orderNo, sign)).kind).toBe('not-payable');
@@ -215,9 +196,9 @@ test('an order with an open session only becomes closing, and no session opens a
 
   expect(await stores.endings.takeClosing(10)).toEqual([{ orderNo: paged.orderNo, isOverdue: false }]);
   expect(await stores.endings.takeClosing(10)).toEqual([]);
-  expect(await stores.endings.endClosing(paged.orderNo, GENTLY)).toBeUndefined();
+  expect(await stores.endings.endOne(paged.orderNo, GENTLY)).toBeUndefined();
   await stores.paymentSessions.recordClosed(sessionId, 'voided');
-  expect(await stores.endings.endClosing(paged.orderNo, GENTLY)).toMatchObject({
+  expect(await stores.endings.endOne(paged.orderNo, GENTLY)).toMatchObject({
     state: { status: 'cancelled', version: 3, reason: 'payment_timeout' },
   });
   await expectBooksToBalance(stores, saleId);
@@ -232,38 +213,72 @@ test('a closing order is claimed once more when its claim has run out, and is ov
   await ageClaim(stores.pool, 'end', 'all');
   await ageClaim(stores.pool, 'closing', 'all', 61);
   expect(await stores.endings.takeClosing(10)).toEqual([{ orderNo: order.orderNo, isOverdue: true }]);
-  expect(await stores.endings.endClosing(order.orderNo, { force: true })).toMatchObject({
+  expect(await stores.endings.endOne(order.orderNo, { force: true })).toMatchObject({
     state: { status: 'cancelled' },
   });
 });
 
-test("money that comes while its order is closing is the workflow's", async () => {
+test('a payment that comes while its order is closing pays for it, and nothing but Redis is left to follow', async () => {
   const [order] = await storeLate(await openSale());
   if (!order) throw new Error('an order');
   await beginSession(order);
   await endPage();
   await pay(stores, order);
 
+  const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
+  expect(await stateOf(order)).toEqual(paid);
   expect(await stores.endings.takeClosing(10)).toEqual([]);
-  expect(await stores.endings.endClosing(order.orderNo, { force: true })).toMatchObject({
-    state: { status: 'awaiting_payment', payment: 'received', reason: 'payment_timeout' },
-  });
-  expect(await marksOf(order)).toEqual({ begun: 0, due: 1, ending: 0, left_to_do: 0 });
-  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid', reason: null });
-  expect(await marksOf(order)).toEqual({ begun: 0, due: 0, ending: 0, left_to_do: 0 });
+  // The process that had claimed it comes to end it.
+  expect(await stores.endings.endOne(order.orderNo, { force: true })).toBeUndefined();
+  await stores.endings.putOff(order.orderNo, 60_000);
+  expect(await marksOf(order)).toMatchObject({ begun: 0, due: 0, left_to_do: 1 });
+  await ageClaim(stores.pool, 'end', order.orderNo);
+  expect(await stores.endings.takeEnded(10)).toEqual([{ orderNo: order.orderNo, state: paid }]);
 });
 
 test('an ended order stays due until Redis has it, whoever dies', async () => {
   const [order] = await storeLate(await openSale());
-  const { ended } = await endPage();
+  const { changed } = await endPage();
   expect(await stores.endings.takeEnded(10)).toEqual([]);
   await ageClaim(stores.pool, 'end', 'all');
-  expect(await stores.endings.takeEnded(10)).toEqual(ended);
+  expect(await stores.endings.takeEnded(10)).toEqual(changed);
   expect(await stores.endings.takeEnded(10)).toEqual([]);
-  await stores.endings.complete(numbersOf(ended));
+  await stores.endings.completeFollow(numbersOf(changed), false);
   await ageClaim(stores.pool, 'end', 'all');
   expect(await stores.endings.takeEnded(10)).toEqual([]);
-  expect(order && (await marksOf(order))).toEqual({ begun: 0, due: 0, ending: 1, left_to_do: 0 });
+  expect(order && (await marksOf(order))).toEqual({ begun: 0, due: 0, ending: 0, left_to_do: 0 });
+});
+
+test('every end is due for Redis to follow: paid and cancelled, by whomever, and of a free order', async () => {
+  const saleId = await openSale();
+  const [paid, cancelled, late] = [buildOrder({ saleId }), buildOrder({ saleId }), buildOrder({ saleId })];
+  await stores.orders.storeOrders([paid, cancelled, late], 'started');
+  const abandoned = buildOrder({ saleId });
+  const free = buildOrder({ saleId, items: [{ sku: 'mug', quantity: 1, unitPrice: 0 }], total: 0 });
+
+  await pay(stores, paid);
+  await stores.orders.cancel(cancelled.orderNo, 'shopper_request', GENTLY);
+  await stores.orders.abandon(abandoned, 'lost_hold');
+  await stores.orders.storeOrder(free, 'due');
+
+  expect(await stores.endings.takeEnded(10)).toEqual([]);
+  await ageClaim(stores.pool, 'end', 'all');
+  const due = numbersOf(await stores.endings.takeEnded(10));
+  expect(new Set(due)).toEqual(new Set(numbersOf([paid, cancelled, abandoned, free])));
+});
+
+test("a workflow's own end needs no signal, and another end is signalled until the workflow follows it", async () => {
+  const saleId = await openSale();
+  const [own, other] = [buildOrder({ saleId }), buildOrder({ saleId })];
+  await stores.orders.storeOrders([own, other], 'started');
+  await stores.orders.cancel(own.orderNo, 'shopper_request', GENTLY);
+  await pay(stores, other);
+  expect(await marksOf(own)).toMatchObject({ due: 0 });
+  expect(await marksOf(other)).toMatchObject({ due: 1 });
+  await stores.endings.completeFollow([other.orderNo], false);
+  expect(await marksOf(other)).toMatchObject({ due: 1, left_to_do: 0 });
+  await stores.endings.completeFollow([other.orderNo], true);
+  expect(await marksOf(other)).toMatchObject({ due: 0 });
 });
 
 test('an order that cannot be ended keeps none of the others back, and is due to be ended alone', async () => {
@@ -275,15 +290,15 @@ test('an order that cannot be ended keeps none of the others back, and is due to
   const ended: string[] = [];
   for (let taken = 1; taken > 0;) {
     const page = await endPage();
-    ended.push(...numbersOf(page.ended));
+    ended.push(...numbersOf(page.changed));
     taken = page.taken;
   }
 
   expect(new Set(ended)).toEqual(new Set([first?.orderNo, last?.orderNo]));
   expect((await stores.endings.takeClosing(10)).map(({ orderNo }) => orderNo)).toEqual([broken?.orderNo]);
-  await expect(stores.endings.endClosing(broken?.orderNo ?? '', GENTLY)).rejects.toThrow('has no SKU');
+  await expect(stores.endings.endOne(broken?.orderNo ?? '', GENTLY)).rejects.toThrow('has no SKU');
   await modify(stores.pool, `UPDATE order_items SET sku = 'lamp' WHERE order_no = ?`, [broken?.orderNo]);
-  expect(await stores.endings.endClosing(broken?.orderNo ?? '', GENTLY)).toMatchObject({
+  expect(await stores.endings.endOne(broken?.orderNo ?? '', GENTLY)).toMatchObject({
     state: { status: 'cancelled', version: 3 },
   });
   await expectBooksToBalance(stores, saleId);
@@ -296,12 +311,15 @@ test('an order whose start may have reached Temporal is due once more when it ha
   await ageClaim(stores.pool, 'start', 'all');
   await endPage();
 
+  // The claim may have been made just now, and its start may still succeed.
+  expect(await stores.orderClaims.take(10)).toEqual([]);
+  await ageClaim(stores.pool, 'start', 'all');
   const due = await stores.orderClaims.take(10);
   expect(due).toMatchObject([{ order: { orderNo: claimed?.orderNo }, state: { status: 'cancelled' } }]);
   await stores.orderClaims.complete(due);
 
   for (const order of [claimed, plain])
-    expect(order && (await marksOf(order))).toMatchObject({ begun: 0, due: 0, ending: 1 });
+    expect(order && (await marksOf(order))).toMatchObject({ begun: 0, due: 0 });
 });
 
 test('so is one that was stored before, and whose entry came again to be started', async () => {
@@ -310,6 +328,7 @@ test('so is one that was stored before, and whose entry came again to be started
   if (!order) throw new Error('an order');
   await stores.orders.storeOrder(order, 'claimed');
   await endPage();
+  await ageClaim(stores.pool, 'start', 'all');
 
   expect(await stores.orderClaims.take(10)).toMatchObject([
     { order: { orderNo: order.orderNo }, state: { status: 'cancelled' } },

@@ -87,7 +87,8 @@ test.each(['due', 'claimed', 'started'] as const)(
     expect(
       await selectOne(
         stores.pool,
-        `SELECT workflow_started_at IS NOT NULL AS begun, engine_due_at, start_tried_at, end_due_at FROM orders
+        `SELECT workflow_started_at IS NOT NULL AS begun, engine_due_at, start_tried_at,
+           expiring_due_at, end_due_at > NOW(3) AS to_follow FROM orders
          WHERE order_no = ?`,
         [order.orderNo],
       ),
@@ -95,7 +96,8 @@ test.each(['due', 'claimed', 'started'] as const)(
       begun: presence === 'started' ? 1 : 0,
       engine_due_at: null,
       start_tried_at: null,
-      end_due_at: null,
+      expiring_due_at: null,
+      to_follow: 1,
     });
     expect(await stores.sales.readStock(order.saleId)).toMatchObject([{ held: 0, sold: 2 }, { sold: 0 }]);
     await expectBooksToBalance(stores, order.saleId);

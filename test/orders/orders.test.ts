@@ -1,9 +1,10 @@
-/** The changes of an order in MySQL: abandon, markPaid, cancel and requestCancel. */
+/** The changes of an order in MySQL: abandon, a payment, markPaid, cancel and requestCancel. */
 
 import { beforeAll, describe, expect, test } from 'vitest';
+import { modify } from '../../src/mysql/connection.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
-import { pay, sign } from '../support/payment-notices.ts';
-import { everything, expectBooksToBalance, select, waitForStatement } from '../support/rows.ts';
+import { buildPayment, pay, sign } from '../support/payment-notices.ts';
+import { everything, expectBooksToBalance, select, selectOne, waitForStatement } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
 let stores: TestStores;
@@ -104,32 +105,79 @@ describe('abandon', () => {
   });
 });
 
-describe('markPaid', () => {
+describe('a payment', () => {
   test('sells what was held, once', async () => {
     const order = await storedOrder();
-    await pay(stores, order);
-    const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
-    expect(await stores.orders.markPaid(order.orderNo)).toEqual(paid);
-    expect(await stores.orders.markPaid(order.orderNo)).toEqual(paid);
+    const payment = buildPayment(order);
+    const paid = { status: 'paid', version: 2, payment: 'applied', reason: null };
+    expect((await pay(stores, order, payment))?.state).toEqual(paid);
+    expect((await pay(stores, order, payment))?.state).toEqual(paid);
     expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 1 });
-    expect(await versionsOf(order.orderNo)).toEqual([1, 2, 3]);
+    expect(await versionsOf(order.orderNo)).toEqual([1, 2]);
   });
 
-  test('leaves an order alone that no money has come for', async () => {
-    const order = await storedOrder();
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({
-      status: 'awaiting_payment',
-      version: 1,
-    });
-    expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
+  test('pays for an order that is to be cancelled, also while its payment pages are being voided', async () => {
+    const [wanted, voiding] = [await storedOrder(), await storedOrder()];
+    await stores.orders.requestCancel(wanted.orderNo);
+    await stores.paymentSessions.begin('sandbox', voiding.orderNo, sign);
+    const { kind } = await stores.orders.cancel(voiding.orderNo, 'payment_timeout', gently);
+    expect(kind).toBe('sessions-open');
+    for (const order of [wanted, voiding]) {
+      const paid = { status: 'paid', version: 3, payment: 'applied', reason: null };
+      expect((await pay(stores, order))?.state).toEqual(paid);
+      expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 1 });
+    }
   });
 
-  test('leaves a cancelled order cancelled', async () => {
-    const order = await storedOrder();
-    await stores.orders.cancel(order.orderNo, 'payment_timeout', gently);
+  test('ends all that was due for its order, with the leases, and that it was parked', async () => {
+    const { saleId } = await stores.openSale(buildSale({ expiringNoticeMs: 60_000 }));
+    const order = buildOrder({ saleId });
+    await stores.orders.storeOrder(order, 'due');
+    await stores.orders.park(order.orderNo, 'for the test', null);
+    // As after two failed starts, while it is claimed again and its payment pages are being voided.
+    await modify(
+      stores.pool,
+      `UPDATE orders SET engine_since = NOW(3), engine_failures = 2, end_begun_at = NOW(3), end_due_at = NOW(3)
+       WHERE order_no = ?`,
+      [order.orderNo],
+    );
+
     await pay(stores, order);
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'cancelled' });
-    expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 0 });
+
+    expect(
+      await selectOne(
+        stores.pool,
+        `SELECT engine_due_at, engine_since, engine_failures, expiring_due_at, end_due_at > NOW(3) AS to_follow
+         FROM orders WHERE order_no = ?`,
+        [order.orderNo],
+      ),
+    ).toEqual({
+      engine_due_at: null,
+      engine_since: null,
+      engine_failures: 0,
+      expiring_due_at: null,
+      to_follow: 1,
+    });
+    const parked = 'SELECT resolved_at IS NOT NULL AS resolved FROM parked WHERE reference = ?';
+    expect(await select(stores.pool, parked, [order.orderNo])).toEqual([{ resolved: 1 }]);
+    expect(await stores.endings.takeClosing(10)).toEqual([]);
+  });
+});
+
+describe('markPaid', () => {
+  test('returns the order as its payment has made it, and changes nothing', async () => {
+    const [open, paid, cancelled] = [await storedOrder(), await storedOrder(), await storedOrder()];
+    await pay(stores, paid);
+    await stores.orders.cancel(cancelled.orderNo, 'payment_timeout', gently);
+    for (const [order, state] of [
+      [open, { status: 'awaiting_payment', version: 1 }],
+      [paid, { status: 'paid', version: 2, payment: 'applied' }],
+      [cancelled, { status: 'cancelled' }],
+    ] as const) {
+      const before = await everything(stores.pool, order.saleId);
+      expect(await stores.orders.markPaid(order.orderNo)).toMatchObject(state);
+      expect(await everything(stores.pool, order.saleId)).toEqual(before);
+    }
   });
 
   test('fails loudly for an order that is not stored', async () => {
@@ -146,24 +194,15 @@ describe('cancel', () => {
     expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 0 });
   });
 
-  test('gives way to money that came first', async () => {
+  test('returns ended for a paid order, which stays paid, also with force', async () => {
     const order = await storedOrder();
     await pay(stores, order);
-    expect(await stores.orders.cancel(order.orderNo, 'payment_timeout', gently)).toMatchObject({
-      kind: 'payment-received',
-      state: { status: 'awaiting_payment', payment: 'received', reason: null },
-    });
-    expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
-  });
-
-  test('returns ended for a paid order, which stays paid', async () => {
-    const order = await storedOrder();
-    await pay(stores, order);
-    await stores.orders.markPaid(order.orderNo);
-    expect(await stores.orders.cancel(order.orderNo, 'payment_timeout', gently)).toMatchObject({
-      kind: 'ended',
-      state: { status: 'paid' },
-    });
+    for (const force of [false, true])
+      expect(await stores.orders.cancel(order.orderNo, 'payment_timeout', { force })).toMatchObject({
+        kind: 'ended',
+        state: { status: 'paid', version: 2, reason: null },
+      });
+    expect(await lamps(order.saleId)).toEqual({ held: 0, sold: 1 });
   });
 
   test('waits for open sessions, goes on once they are void, and keeps its reason', async () => {
@@ -194,12 +233,13 @@ describe('cancel', () => {
 
   test('and a payment at once end in exactly one way, for order, stock and money', async () => {
     for (const order of await Promise.all(Array.from({ length: 8 }, storedOrder))) {
-      const [{ kind }] = await Promise.all([
+      const [{ kind, state }] = await Promise.all([
         stores.orders.cancel(order.orderNo, 'payment_timeout', gently),
         pay(stores, order),
       ]);
-      const { status } = await stores.orders.markPaid(order.orderNo);
-      expect(status).toBe(kind === 'ended' ? 'cancelled' : 'paid');
+      expect(kind).toBe('ended');
+      const { status } = state;
+      expect((await stores.orders.read(order.orderNo))?.state.status).toBe(status);
       const payments = await select(stores.pool, 'SELECT status FROM payments WHERE order_no = ?', [
         order.orderNo,
       ]);
@@ -218,21 +258,13 @@ describe('requestCancel', () => {
     expect(await lamps(order.saleId)).toEqual({ held: 1, sold: 0 });
   });
 
-  test('comes too late where money has been received', async () => {
+  test('comes too late for an order that is paid', async () => {
     const order = await storedOrder();
     await pay(stores, order);
     expect(await stores.orders.requestCancel(order.orderNo)).toMatchObject({
-      state: { payment: 'received', reason: null },
+      isNews: false,
+      state: { status: 'paid', version: 2, reason: null },
     });
-  });
-
-  test('is outdone by money that comes before the workflow acts: the order is paid', async () => {
-    const order = await storedOrder();
-    await stores.orders.requestCancel(order.orderNo);
-    await pay(stores, order);
-    const outcome = await stores.orders.cancel(order.orderNo, 'shopper_request', gently);
-    expect(outcome.kind).toBe('payment-received');
-    expect(await stores.orders.markPaid(order.orderNo)).toMatchObject({ status: 'paid', reason: null });
   });
 
   test('changes nothing about an order that has ended', async () => {

@@ -3,6 +3,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
+import { pay } from '../support/payment-notices.ts';
 import { everything, expectBooksToBalance, kindsOf, select, selectOne } from '../support/rows.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
 
@@ -64,8 +65,7 @@ test.each([
     shown: { status: 'awaiting_payment', version: 2, payment: 'none', reason: 'shopper_request' },
     version: 3,
   },
-  { shown: { status: 'awaiting_payment', version: 3, payment: 'received', reason: null }, version: 2 },
-  { shown: { status: 'paid', version: 4, payment: 'applied', reason: null }, version: 2 },
+  { shown: { status: 'paid', version: 4, payment: 'applied', reason: null }, version: 3 },
   { shown: { status: 'cancelled', version: 2, payment: 'none', reason: 'payment_timeout' }, version: 1 },
 ] as const)(
   'an order that was shown as $shown.status, version $shown.version, is stored with version $version, and whole',
@@ -172,15 +172,22 @@ test('an order whose workflow runs is not made due by storing it ahead late', as
   expect(await presenceOf(order)).toEqual({ started: 1, due: 0 });
 });
 
-test('money that came before its order is matched when the order is stored', async () => {
-  const saleId = await openSale();
-  const [paid, unpaid] = [buildOrder({ saleId }), buildOrder({ saleId })];
-  const { orderNo, total: amount, currency } = paid;
-  const payment = { providerPaymentId: `p-${orderNo}`, orderNo, amount, currency, signedOrder: null };
-  const notice = { kind: 'payment_succeeded', eventId: `e-${orderNo}`, payment } as const;
-  expect(await stores.payments.receive('sandbox', notice, '{}')).toBeUndefined();
-  const outcomes = await stores.orders.storeOrders([paid, unpaid], 'started');
-  expect(outcomes.get(orderNo)).toMatchObject({ state: { payment: 'received', version: 2 } });
-  expect(outcomes.get(unpaid.orderNo)).toMatchObject({ state: { payment: 'none', version: 1 } });
-  expect(await stores.orders.markPaid(orderNo)).toMatchObject({ status: 'paid', version: 3 });
-});
+test.each([
+  ['by its workflow, which needs no signal', 'started', { started: 1, due: 0 }],
+  ['ahead, and needs no workflow', 'due', { started: 0, due: 0 }],
+  // The process that stores it may have started it by the time that it hears of the payment.
+  ['to be started at once, and is signalled', 'claimed', { started: 0, due: 1 }],
+] as const)(
+  'money that came before its order pays for it in the transaction that stores it: %s',
+  async (_, presence, expected) => {
+    const saleId = await openSale();
+    const [paid, unpaid] = [buildOrder({ saleId }), buildOrder({ saleId })];
+    expect(await pay(stores, paid)).toBeUndefined();
+    const outcomes = await stores.orders.storeOrders([paid, unpaid], presence);
+    expect(outcomes.get(paid.orderNo)).toMatchObject({ state: { status: 'paid', version: 2 } });
+    expect(outcomes.get(unpaid.orderNo)).toMatchObject({ state: { payment: 'none', version: 1 } });
+    expect(await presenceOf(paid)).toEqual(expected);
+    expect((await stores.sales.readStock(saleId))[0]).toMatchObject({ held: 1, sold: 1 });
+    await expectBooksToBalance(stores, saleId);
+  },
+);

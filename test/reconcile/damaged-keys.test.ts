@@ -52,7 +52,6 @@ async function openStage() {
   const open = await store(await acceptOrder(stores, saleId, { userId: 'ada', ticket: TICKET }));
   const paid = await store(await acceptOrder(stores, saleId, { userId: 'bo' }));
   await pay(stores, paid);
-  await stores.orders.markPaid(paid.orderNo);
   await stores.reservations.confirm(paid.orderNo);
   const cancelled = await store(await acceptOrder(stores, saleId, { userId: 'cy' }));
   await stores.orders.cancel(cancelled.orderNo, 'operator_request', { force: true });

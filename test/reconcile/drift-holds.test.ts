@@ -1,11 +1,17 @@
-/** A hold that is missing is written again only while its order is open, however long the step takes. */
+/**
+ * A hold that is missing is written again only while its order is open, however long the step takes. A hold
+ * whose order has ended just now is no drift.
+ */
 
 import { beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
 import { mendDrift } from '../../src/reconcile/drift.ts';
 import { orderKeys } from '../../src/redis/keys.ts';
+import { finishMissed } from '../../src/workers/ender.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { ageClaim } from '../support/ageing.ts';
 import { buildSale } from '../support/factories.ts';
+import { pay } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
 
@@ -82,3 +88,34 @@ test('a step that was frozen for longer than MySQL keeps its lock writes nothing
   expect(await run(stores.saleMends)).toMatchObject({ repaired: 1 });
   expect((await inRedis(order))[0]).toBe('held');
 });
+
+test.each<[string, (order: Order) => Promise<unknown>, object]>([
+  ['paid', (order) => pay(stores, order), { available: 9, held: 0, sold: 1 }],
+  [
+    'cancelled',
+    ({ orderNo }) => stores.orders.cancel(orderNo, 'payment_timeout', { force: true }),
+    { available: 10, held: 0, sold: 0 },
+  ],
+])(
+  'an order that was %s and whose end is due for Redis is no drift, and drift beside it is corrected',
+  async (_, end, after) => {
+    const { saleId } = await stores.openSale(buildSale());
+    const order = await acceptOrder(stores, saleId);
+    await stores.orders.storeOrder(order, 'started');
+    await end(order);
+    const lamp = async () => (await stores.saleStock.read(saleId))?.skus[0];
+
+    expect(await run(stores.saleMends)).toMatchObject({ repaired: 0, parked: 0 });
+    expect(await lamp()).toMatchObject({ available: 9, held: 1, sold: 0 });
+
+    const { stock, limits } = orderKeys(order.orderNo);
+    await stores.redis.hincrby(stock, 'lamp:available', 1);
+    await stores.redis.hincrby(limits, `lamp:${order.userId}`, 1);
+    expect(await run(stores.saleMends)).toMatchObject({ repaired: 2, parked: 0 });
+
+    await ageClaim(stores.pool, 'end', order.orderNo);
+    await finishMissed(stores);
+    expect(await lamp()).toMatchObject(after);
+    expect(await run(stores.saleMends)).toMatchObject({ repaired: 0, parked: 0 });
+  },
+);

@@ -87,7 +87,6 @@ function tradingAmidEachLook(orderNos: readonly string[], saleId: string): TestS
       currency,
       signedOrder: null,
     });
-    await stores.orders.markPaid(orderNo);
     await stores.reservations.confirm(orderNo);
   };
   const trade = async () => {

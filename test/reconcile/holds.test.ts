@@ -8,6 +8,7 @@ import { orderKeys, saleKeys } from '../../src/redis/keys.ts';
 import { createOutbox } from '../../src/redis/outbox.ts';
 import { acceptOrder } from '../support/accept-order.ts';
 import { buildSale } from '../support/factories.ts';
+import { buildPayment } from '../support/payment-notices.ts';
 import { select } from '../support/rows.ts';
 import { expectStock } from '../support/stock.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -71,24 +72,54 @@ const parkedReason = async (orderNo: string) =>
     ])
   )[0]?.['reason'];
 
-test('an order that ended in MySQL and whose last step never came gets its hold ended', async () => {
+/** MySQL believes that Redis has the end, and Redis lost it. */
+const loseEnd = (...orders: Order[]) =>
+  stores.endings.completeFollow(
+    orders.map(({ orderNo }) => orderNo),
+    true,
+  );
+
+/** Stored, and paid by the transaction that records its payment. */
+async function pay(order: Order): Promise<void> {
+  await stores.orders.storeOrder(order, 'started');
+  await stores.payments.record('sandbox', buildPayment(order));
+}
+
+test('a hold is ended whose order ended in MySQL, and whose end Redis has lost', async () => {
   const saleId = await openSale();
   const [cancelled, failed] = [await loseOrder(saleId), await loseOrder(saleId)];
   await stores.orders.storeOrder(cancelled, 'started');
   await stores.orders.cancel(cancelled.orderNo, 'payment_timeout', { force: true });
   await stores.orders.abandon(failed, 'store_unavailable');
+  await loseEnd(cancelled, failed);
   expect(await run()).toMatchObject({ looked: 2, repaired: 2, parked: 0 });
   await expectStock(stores, saleId, { sku: 'lamp', available: 10, held: 0, sold: 0 });
   expect((await stores.reservations.readOrder(cancelled.orderNo))?.state.status).toBe('cancelled');
   expect(await actionsOn(failed.orderNo)).toEqual([{ actor: 'holdfast', action: 'hold_settled' }]);
 });
 
-test('an order that just ended without a workflow is left to the process that tells Redis, for a minute', async () => {
-  const saleId = await openSale();
-  const order = await loseOrder(saleId);
-  await stores.orders.storeOrder(order, 'due');
-  await stores.endings.endPage(orderDeadlineMs(order), 10);
-  expect(await run()).toMatchObject({ looked: 1, repaired: 0, parked: 0 });
+test.each<[string, (order: Order) => Promise<unknown>, string]>([
+  ['was paid', pay, 'sold'],
+  [
+    'was cancelled by its workflow',
+    async (order) => {
+      await stores.orders.storeOrder(order, 'started');
+      await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+    },
+    'released',
+  ],
+  [
+    'ended without a workflow',
+    async (order) => {
+      await stores.orders.storeOrder(order, 'due');
+      await stores.endings.endPage(orderDeadlineMs(order), 10);
+    },
+    'released',
+  ],
+])('an order that just %s is left to the process that tells Redis, for a minute', async (_, end, hold) => {
+  const order = await loseOrder(await openSale());
+  await end(order);
+  expect(await run()).toEqual({ looked: 1, repaired: 0, parked: 0 });
   expect(await holdOf(order)).toBe('held');
   expect(await actionsOn(order.orderNo)).toEqual([]);
 
@@ -96,8 +127,8 @@ test('an order that just ended without a workflow is left to the process that te
     'UPDATE order_events SET occurred_at = NOW(3) - INTERVAL 61 SECOND WHERE order_no = ?',
     [order.orderNo],
   );
-  expect(await run()).toMatchObject({ looked: 1, repaired: 1, parked: 0 });
-  expect(await holdOf(order)).toBe('released');
+  expect(await run()).toEqual({ looked: 1, repaired: 1, parked: 0 });
+  expect(await holdOf(order)).toBe(hold);
 });
 
 test('a hold whose last step comes while it is looked at is no repair', async () => {
@@ -105,6 +136,7 @@ test('a hold whose last step comes while it is looked at is no repair', async ()
   const order = await loseOrder(saleId);
   await stores.orders.storeOrder(order, 'started');
   await stores.orders.cancel(order.orderNo, 'payment_timeout', { force: true });
+  await loseEnd(order);
   const isRunning = async () => {
     await stores.reservations.release(order.orderNo);
     return false;
@@ -117,19 +149,11 @@ test('a hold whose last step comes while it is looked at is no repair', async ()
   expect(await actionsOn(order.orderNo)).toEqual([]);
 });
 
-test('a paid order whose last step never came is sold', async () => {
+test('a hold is sold whose order was paid, and whose end Redis has lost', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
-  await stores.orders.storeOrder(order, 'started');
-  const { orderNo, total: amount, currency } = order;
-  await stores.payments.record('sandbox', {
-    providerPaymentId: `pay_${orderNo}`,
-    orderNo,
-    amount,
-    currency,
-    signedOrder: null,
-  });
-  await stores.orders.markPaid(orderNo);
+  await pay(order);
+  await loseEnd(order);
   expect(await run()).toMatchObject({ repaired: 1 });
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
 });
@@ -186,9 +210,8 @@ test('an order that was stored and that MySQL has lost is put back, though its w
 test('a lost order past its deadline is abandoned, and its payment goes back', async () => {
   const saleId = await openSale();
   const order = await loseOrder(saleId);
-  const { orderNo, total: amount, currency } = order;
-  const payment = { providerPaymentId: `pay_${orderNo}`, orderNo, amount, currency, signedOrder: null };
-  await stores.payments.record('sandbox', payment);
+  const { orderNo } = order;
+  await stores.payments.record('sandbox', buildPayment(order));
   await age(order, HOUR_MS);
   expect(await run()).toMatchObject({ repaired: 1, parked: 0 });
   expect(await holdOf(order)).toBe('released');

@@ -99,7 +99,6 @@ async function storeOrder() {
 async function storePaidOrder() {
   const stored = await storeOrder();
   await stores.payments.record('sandbox', stored.payment);
-  await stores.orders.markPaid(stored.order.orderNo);
   return stored;
 }
 
@@ -131,7 +130,7 @@ test('a payment without a notice is on its order, and is known from then on', as
   expect(await look(provider)).toEqual({ looked: 1, repaired: 1, parked: 0 });
   expect(await look(provider)).toEqual({ looked: 1, repaired: 0, parked: 0 });
 
-  expect(await state()).toMatchObject({ payment: 'received', version: 2 });
+  expect(await state()).toMatchObject({ payment: 'applied', version: 2 });
   expect(Math.min(...slices.map(({ fromMs }) => fromMs))).toBeLessThan(Date.now() - 24 * HOUR_MS);
   expect(lookedUp).toEqual([]);
 });
@@ -152,8 +151,8 @@ test('payments that cannot be read hold up none that come after them', async () 
   await look({ ...provider, listPayments: listWithOdd });
 
   expect([await near.state(), await later.state()]).toMatchObject([
-    { payment: 'received' },
-    { payment: 'received' },
+    { payment: 'applied' },
+    { payment: 'applied' },
   ]);
   // It counts as not compared: the next look begins with it again.
   slices.length = 0;
@@ -254,7 +253,7 @@ test('a payment that cannot be looked up is left for the next look, and holds up
 
   expect(await look(failing)).toEqual({ looked: 2, repaired: 1, parked: 0 });
 
-  expect(await good.state()).toMatchObject({ payment: 'received' });
+  expect(await good.state()).toMatchObject({ payment: 'applied' });
   const known = await stores.payments.readReversalTotals('sandbox', [bad.payment.providerPaymentId]);
   expect(known.size).toBe(0);
   await look(provider);
@@ -275,7 +274,7 @@ test('a payment that cannot be recorded holds up no other either', async () => {
     },
   });
 
-  expect(await good.state()).toMatchObject({ payment: 'received' });
+  expect(await good.state()).toMatchObject({ payment: 'applied' });
   expect(await bad.state()).toMatchObject({ payment: 'none' });
 });
 
@@ -301,7 +300,7 @@ test('a look that is to stop ends between two payments', async () => {
   };
   await look(openBook([first, second]).provider, { payments }, stopping);
 
-  expect(await first.state()).toMatchObject({ payment: 'received' });
+  expect(await first.state()).toMatchObject({ payment: 'applied' });
   expect(await second.state()).toMatchObject({ payment: 'none' });
 });
 
@@ -372,7 +371,7 @@ test('in a MySQL that was restored after days a look goes back to what its backu
   const isBehind = async (walk: BookWalk) => (await readWalk(walk)).finished === finished;
   while ((await isBehind('near')) || (await isBehind('far'))) await look(lost.provider);
 
-  expect(await state()).toMatchObject({ payment: 'received' });
+  expect(await state()).toMatchObject({ payment: 'applied' });
   expect(await old.state()).toMatchObject({ payment: 'refunded' });
   // Afterwards as ever.
   await look(provider);
@@ -409,7 +408,7 @@ test('a look that dies goes on where all before was compared, and compares the r
 
   await expect(look(dying)).rejects.toThrow('away');
   expect([await early.state(), await late.state()]).toMatchObject([
-    { payment: 'received' },
+    { payment: 'applied' },
     { payment: 'none' },
   ]);
   const [last] = slices.slice(-1);
@@ -417,7 +416,7 @@ test('a look that dies goes on where all before was compared, and compares the r
   await look(provider);
 
   expect(slices[0]?.fromMs).toBe(last?.untilMs);
-  expect(await late.state()).toMatchObject({ payment: 'received' });
+  expect(await late.state()).toMatchObject({ payment: 'applied' });
 });
 
 test('a look is bounded, and the next one goes on', async () => {

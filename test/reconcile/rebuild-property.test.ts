@@ -40,7 +40,6 @@ async function buy(saleId: string, { userId, sku, quantity, end, isSettled }: Pu
   if (end === 'paid') {
     const payment = { providerPaymentId: `pay_${orderNo}`, orderNo, amount, currency, signedOrder: null };
     await stores.payments.record('sandbox', payment);
-    await stores.orders.markPaid(orderNo);
     if (isSettled) await stores.reservations.confirm(orderNo);
   }
   if (end === 'cancelled') {

@@ -46,7 +46,6 @@ async function pay(order: Order): Promise<Order> {
     currency,
     signedOrder: null,
   });
-  await stores.orders.markPaid(orderNo);
   return order;
 }
 

@@ -64,7 +64,6 @@ async function pay(order: Order): Promise<number> {
     { kind: 'payment_succeeded', eventId: `evt_${orderNo}`, payment },
     '{"a":1}',
   );
-  await stores.orders.markPaid(orderNo);
   await stores.reservations.confirm(orderNo);
   return readPaymentId(stores.pool, orderNo);
 }

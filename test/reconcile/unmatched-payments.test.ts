@@ -3,6 +3,7 @@
  * orders, sends the money back, or shows it to an operator.
  */
 
+import assert from 'node:assert/strict';
 import { afterEach, beforeAll, expect, test, vi } from 'vitest';
 import type { UnmatchedPayment } from '../../src/money/unmatched.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
@@ -80,7 +81,7 @@ async function loseOrder(saleId: string, overrides: Partial<Order> = {}) {
 }
 
 /** The payment's row in MySQL, where storing the order finds it. */
-const receive = ({ orderNo, total: amount, currency }: Order): Promise<void> =>
+const receive = ({ orderNo, total: amount, currency }: Pick<Order, 'orderNo' | 'total' | 'currency'>) =>
   stores.payments.record('sandbox', {
     providerPaymentId: `pay-of-${orderNo}`,
     orderNo,
@@ -116,7 +117,7 @@ test.each<[string, Partial<OrderState>]>([
   ['awaits payment, as far as Redis knows', { version: 1 }],
   ['is closing', { version: 2, reason: 'shopper_request' }],
   ['is paid, as far as Redis knows', { version: 3, status: 'paid', payment: 'applied' }],
-])('an order that %s and is not in MySQL is stored there, with its money', async (_, state) => {
+])('an order that %s and is not in MySQL is stored there, and paid by its money', async (_, state) => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
   await project(order, state);
@@ -128,18 +129,16 @@ test.each<[string, Partial<OrderState>]>([
   expect(decisions).toEqual([]);
   expect(await stores.orders.read(order.orderNo)).toMatchObject({
     order,
-    state: { status: 'awaiting_payment', payment: 'received' },
+    state: { status: 'paid', payment: 'applied' },
   });
 });
 
 test.each<[string, Partial<OrderState>]>([
   ['payable', { version: 1 }],
   ['closing', { version: 2, reason: 'shopper_request' }],
-  ['paid for', { version: 2, payment: 'received' }],
-  ['paid for while it was closing', { version: 3, payment: 'received', reason: 'shopper_request' }],
-  ['paid', { version: 3, status: 'paid', payment: 'applied' }],
-  ['paid after it was closing', { version: 4, status: 'paid', payment: 'applied' }],
-  ['paid and refunded', { version: 5, status: 'paid', payment: 'refunded', refunded: 4_900 }],
+  ['paid', { version: 2, status: 'paid', payment: 'applied' }],
+  ['paid after it was closing', { version: 3, status: 'paid', payment: 'applied' }],
+  ['paid and refunded', { version: 4, status: 'paid', payment: 'refunded', refunded: 4_900 }],
 ])('an order that was shown as %s and that MySQL has lost is shown as MySQL has it', async (_, state) => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
@@ -150,15 +149,12 @@ test.each<[string, Partial<OrderState>]>([
 
   await openSweep([buildUnmatched(orderNo)]).pass();
 
-  // Meanwhile no status goes back.
-  expect(await read()).toMatchObject({
-    status: state.status ?? 'awaiting_payment',
-    payment: state.payment ?? 'received',
-  });
-  const paid = await stores.orders.markPaid(orderNo);
+  const { state: paid } = (await stores.orders.read(orderNo)) ?? {};
+  assert(paid, 'it is stored');
+  expect(paid).toMatchObject({ status: 'paid', payment: 'applied' });
   expect(paid.version).toBeGreaterThanOrEqual(state.version ?? 0);
-  await stores.reservations.project(orderNo, paid);
-  expect(await read()).toMatchObject({ status: 'paid', version: paid.version });
+  // No status goes back, and nothing that was shown hides what comes.
+  expect(await read()).toMatchObject({ status: 'paid', payment: state.payment ?? 'applied' });
   const later = { ...paid, version: paid.version + 1, payment: 'disputed' } as const;
   await stores.reservations.project(orderNo, later);
   expect(await read()).toMatchObject({ version: later.version, payment: 'disputed' });
@@ -179,16 +175,31 @@ test('an order that was shown as payable and that MySQL refuses now is shown as 
   expect(await stores.orderBooks.checkAfter('', 10_000)).toMatchObject({ broken: [] });
 });
 
-test('a stored order is due for the engine, and pollers see it', async () => {
+test('pollers see an order that is stored and paid, its hold is sold, and it needs no workflow', async () => {
   const { saleId } = await openSale();
   const order = await acceptOrder(stores, saleId);
   await receive(order);
 
   await openSweep([buildUnmatched(order.orderNo)]).pass();
 
+  expect((await stores.reservations.readOrder(order.orderNo))?.state).toMatchObject({ status: 'paid' });
+  expect(await stores.redis.hget(orderKeys(order.orderNo).order, 'hold')).toBe('sold');
+  await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) WHERE engine_due_at > NOW(3)');
+  const due = await stores.orderClaims.take(100);
+  expect(due.map((stored) => stored.order.orderNo)).not.toContain(order.orderNo);
+});
+
+test('an order whose payment has a wrong amount is stored, shown to pollers and due for the engine', async () => {
+  const { saleId } = await openSale();
+  const order = await acceptOrder(stores, saleId);
+  await receive({ ...order, total: order.total + 1 });
+
+  await openSweep([buildUnmatched(order.orderNo)]).pass();
+
+  expect(await paymentOf(order)).toMatchObject({ status: 'parked' });
   expect((await stores.reservations.readOrder(order.orderNo))?.state).toMatchObject({
     status: 'awaiting_payment',
-    payment: 'received',
+    payment: 'none',
   });
   await stores.pool.query('UPDATE orders SET engine_due_at = NOW(3) WHERE engine_due_at > NOW(3)');
   const due = await stores.orderClaims.take(100);
@@ -298,7 +309,7 @@ test('a restored order that is not stored by the next pass is stored by it, with
   await pass();
 
   expect(decisions).toEqual([]);
-  expect((await stores.orders.read(order.orderNo))?.state.payment).toBe('received');
+  expect((await stores.orders.read(order.orderNo))?.state.payment).toBe('applied');
   expect(await queued(order)).toBe(1);
 });
 

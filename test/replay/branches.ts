@@ -12,6 +12,8 @@ interface Play {
   order: Order;
   book: OrderBook;
   engine: OrderEngine;
+  /** Tells the workflow that its order is paid. */
+  signalPaid: () => Promise<unknown>;
   /** Starts the order and waits until the shopper may pay. */
   untilPayable: () => Promise<void>;
   cancelWorkflow: () => Promise<void>;
@@ -34,10 +36,10 @@ const WINDOW_MS = 10 * 60_000;
 const SOME_FAILURES = 5;
 const PARKING_FAILURES = 15;
 
-const pay = async ({ order, book, engine, untilPayable }: Play): Promise<void> => {
+const pay = async ({ book, untilPayable, signalPaid }: Play): Promise<void> => {
   await untilPayable();
   book.receivePayment();
-  await engine.signalPaymentReceived(order);
+  await signalPaid();
 };
 const start = ({ order, engine }: Play): Promise<unknown> => engine.start(order);
 const cancelByShopper = async ({ order, engine, untilPayable }: Play): Promise<void> => {
@@ -92,10 +94,10 @@ export const branches: Record<string, Branch> = {
     settlesStock: true,
     play: arranged(
       ({ book }) => book.store(),
-      async ({ order, book, engine }) => {
+      async ({ order, book, engine, signalPaid }) => {
         await engine.start(order, book.state());
         book.receivePayment();
-        await engine.signalPaymentReceived(order);
+        await signalPaid();
       },
     ),
   },
@@ -114,39 +116,44 @@ export const branches: Record<string, Branch> = {
     play: async (play) => {
       await beginAgain(play, WINDOW_MS);
       play.book.receivePayment();
-      await play.engine.signalPaymentReceived(play.order);
+      await play.signalPaid();
     },
   },
   'begun-again-and-timed-out': {
     settlesStock: true,
     play: (play) => beginAgain(play, SHORT_WINDOW_MS),
   },
+  // As the relay begins an order that it has claimed open, and that is paid before it is started.
   'begun-again-with-money': {
     settlesStock: true,
     play: async ({ order, book, engine, untilPayable, loseWorkflow }) => {
       await untilPayable();
       await loseWorkflow();
+      const claimed = book.state();
       book.receivePayment();
-      // As the relay signals it that finds the order due with its payment.
-      await engine.signalPaymentReceived(order, Date.now() + WINDOW_MS, book.state());
+      await engine.start(order, claimed, Date.now() + WINDOW_MS);
     },
   },
   'paid-before-stored': { play: arranged(({ book }) => book.receivePayment()) },
-  'paid-by-signal-with-start': {
+  // The relay has claimed it open, and starts it so.
+  'paid-while-it-was-started': {
+    settlesStock: true,
     play: arranged(
-      ({ book }) => {
-        book.store();
+      ({ book }) => book.store(),
+      async ({ order, book, engine, signalPaid }) => {
+        const claimed = book.state();
         book.receivePayment();
+        await engine.start(order, claimed);
+        await signalPaid();
       },
-      ({ order, engine }) => engine.signalPaymentReceived(order),
     ),
   },
   'wrong-amount-then-timeout': {
     paymentWindowMs: 2_000,
-    play: async ({ order, book, engine, untilPayable }) => {
+    play: async ({ order, book, untilPayable, signalPaid }) => {
       await untilPayable();
       book.receivePayment(order.total - 1);
-      await engine.signalPaymentReceived(order);
+      await signalPaid();
     },
   },
   'payment-timeout': { paymentWindowMs: SHORT_WINDOW_MS, play: start },
@@ -160,13 +167,13 @@ export const branches: Record<string, Branch> = {
     paymentWindowMs: SHORT_WINDOW_MS,
     play: arranged(
       ({ book }) => book.extend(WINDOW_MS),
-      async ({ order, book, engine }) => {
+      async ({ order, book, engine, signalPaid }) => {
         const extended = createGate();
         book.after('cancelOrder', extended.open);
         await engine.start(order);
         await extended.opened;
         book.receivePayment();
-        await engine.signalPaymentReceived(order);
+        await signalPaid();
       },
     ),
   },
@@ -240,7 +247,7 @@ export const branches: Record<string, Branch> = {
     settlesStock: true,
     play: async (play) => {
       await startEnded(play);
-      await play.engine.signalEnded(play.order.orderNo);
+      await play.engine.signalEnded(play.order.orderNo, { status: 'cancelled' });
     },
   },
   'ended-at-its-deadline-unnoticed': {
@@ -262,10 +269,8 @@ export const branches: Record<string, Branch> = {
   'paid-before-its-workflow': {
     settlesStock: true,
     play: async (play) => {
-      const { order, book } = play;
-      book.store();
-      book.receivePayment();
-      await book.activities.markPaid({ orderNo: order.orderNo });
+      play.book.store();
+      play.book.receivePayment();
       await start(play);
     },
   },

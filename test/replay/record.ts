@@ -106,6 +106,7 @@ async function record(client: Client, books: Map<string, OrderBook>, name: strin
     order,
     book,
     engine,
+    signalPaid: () => engine.signalEnded(order.orderNo, { status: 'paid' }),
     async untilPayable() {
       await engine.start(order);
       await waitFor('the order to be payable', () => book.state()?.status === 'awaiting_payment');

@@ -6,7 +6,7 @@ import { createCallOffActivities } from '../../src/activities/call-off.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import type { PageOfOpen } from '../../src/orders/called-off.sql.ts';
 import type { Order } from '../../src/orders/content.ts';
-import { endClosing, takeClosing } from '../../src/orders/endings.sql.ts';
+import { endOne, takeClosing } from '../../src/orders/endings.sql.ts';
 import { reportOf } from '../../src/sales/calling-off.ts';
 import type { MoneyWorld } from '../money/money-world.ts';
 import { acceptOrder } from '../support/accept-order.ts';
@@ -40,7 +40,7 @@ test('an order that is stored afterwards is closed in the same transaction, and 
   expect(await money.historyOf(order)).toEqual(['1 awaiting_payment none', '2 awaiting_payment none']);
   const taken = await takeClosing(stores.pool, 10);
   expect(taken.map(({ orderNo }) => orderNo)).toContain(order.orderNo);
-  expect((await endClosing(stores.pool, order.orderNo, { force: false }))?.state).toMatchObject({
+  expect((await endOne(stores.pool, order.orderNo, { force: false }))?.state).toMatchObject({
     status: 'cancelled',
     version: 3,
     reason: 'called_off',
@@ -83,7 +83,7 @@ test('money that comes for a closed order goes back, before it is stored and aft
   const late = await world.storeOrder(saleId);
   const { payment: second } = await money.withMoney(late);
   expect(await money.rowOf(second)).toMatchObject({ status: 'refund_due', refund_reason: 'called_off' });
-  expect(await stores.orders.markPaid(late.orderNo)).toMatchObject({ status: 'awaiting_payment' });
+  expect(await money.stateOf(late)).toMatchObject({ status: 'awaiting_payment', version: 2 });
 
   const ended = await world.storeOrder(saleId);
   await stores.orders.cancel(ended.orderNo, 'payment_timeout', { force: true });
@@ -125,14 +125,14 @@ test('an order that MySQL has lost and that was shown as paid is paid again, and
   const saleId = await world.openSale();
   const job = await world.callOff(saleId);
   await stores.callingOffs.endJob(job.jobId);
-  const shown = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
+  const shown = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
   const order = buildOrder({ saleId, shown });
   await money.withMoney(order);
 
   await stores.orders.storeOrder(order, 'started');
 
   expect(await world.isOpen(job)).toBe(true);
-  expect(await stores.orders.markPaid(order.orderNo)).toMatchObject(shown);
+  expect(await money.stateOf(order)).toEqual(shown);
   expect(await world.ask(order, job)).toBe('requested');
   expect(await world.refundsOf(order)).toMatchObject([{ amount: 4_900 }]);
 });
@@ -140,7 +140,7 @@ test('an order that MySQL has lost and that was shown as paid is paid again, and
 test('an order that is shown as paid and whose payment MySQL has lost too is not closed before it is found', async () => {
   const saleId = await world.openSale();
   const order = await acceptOrder(stores, saleId);
-  const shown = { status: 'paid', version: 3, payment: 'applied', reason: null } as const;
+  const shown = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
   await stores.reservations.project(order.orderNo, shown);
   await stores.orders.storeOrder({ ...order, shown }, 'started');
   const other = await acceptOrder(stores, saleId);
@@ -152,7 +152,7 @@ test('an order that is shown as paid and whose payment MySQL has lost too is not
   expect(await money.stateOf(other)).toMatchObject({ reason: 'called_off' });
 
   await money.withMoney(order);
-  expect(await stores.orders.markPaid(order.orderNo)).toEqual(shown);
+  expect(await money.stateOf(order)).toEqual(shown);
 });
 
 test('a free order that is stored while the last pass goes on is found by another', async () => {
@@ -174,7 +174,7 @@ test('a free order that is stored while the last pass goes on is found by anothe
   expect((await stores.callingOffs.readJob(jobId))?.endedAt).not.toBeNull();
 });
 
-test('open orders get the wish to cancel a page at a time; those with money keep it, and others their reason', async () => {
+test('open orders get the cancel request a page at a time; a paid one gets none, and others keep their reason', async () => {
   const saleId = await world.openSale();
   const job = { saleId, sku: '' };
   const unbegun = await world.storeOrder(saleId);
@@ -183,10 +183,10 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   await money.receive(buildPayment(paid));
   await stores.orders.requestCancel(cancelled.orderNo);
 
-  const first = await stores.callingOffs.closePage(job, '', 3, keepNone);
-  const second = await stores.callingOffs.closePage(job, first.last ?? '', 3, keepNone);
+  const first = await stores.callingOffs.closeOpen(job, '', 2, keepNone);
+  const second = await stores.callingOffs.closeOpen(job, first.last ?? '', 2, keepNone);
 
-  expect([first.open, second.open, second.last]).toEqual([3, 1, undefined]);
+  expect([first.open, second.open, second.last]).toEqual([2, 1, undefined]);
   const closed = [...first.closed, ...second.closed].map(({ orderNo }) => orderNo);
   expect(closed.toSorted()).toEqual([unbegun.orderNo, begun.orderNo].toSorted());
   const dueOf = ({ orderNo }: Order) =>
@@ -199,7 +199,7 @@ test('open orders get the wish to cancel a page at a time; those with money keep
   expect(await dueOf(begun)).toEqual({ closing_reason: 'called_off', engine: 1, ender: 0 });
   expect(await dueOf(paid)).toMatchObject({ closing_reason: null });
   expect(await dueOf(cancelled)).toMatchObject({ closing_reason: 'shopper_request' });
-  expect((await stores.callingOffs.closePage(job, '', 10, keepNone)).closed).toEqual([]);
+  expect((await stores.callingOffs.closeOpen(job, '', 10, keepNone)).closed).toEqual([]);
 });
 
 test('an order that cannot be closed is parked, keeps its job open, and none of the others back', async () => {
@@ -214,7 +214,7 @@ test('an order that cannot be closed is parked, keeps its job open, and none of 
   const closed: string[] = [];
   let open = 0;
   for (let after: string | undefined = ''; after !== undefined;) {
-    const page: PageOfOpen = await stores.callingOffs.closePage({ saleId, sku: '' }, after, 100, keepNone);
+    const page: PageOfOpen = await stores.callingOffs.closeOpen({ saleId, sku: '' }, after, 100, keepNone);
     closed.push(...page.closed.map(({ orderNo }) => orderNo));
     open += page.open;
     after = page.last;
@@ -235,7 +235,7 @@ test('an order whose deadline was extended is closed all the same, and none is e
   const untilMs = order.reservedAtMs + order.paymentWindowMs + 60_000;
   expect((await stores.deadlines.extend(order.orderNo, untilMs, BY)).kind).toBe('extended');
 
-  const { closed } = await stores.callingOffs.closePage({ saleId, sku: '' }, '', 10, keepNone);
+  const { closed } = await stores.callingOffs.closeOpen({ saleId, sku: '' }, '', 10, keepNone);
 
   const state = { reason: 'called_off', version: 3, extendedUntilMs: untilMs };
   expect(closed).toMatchObject([{ orderNo: order.orderNo, state }]);

@@ -46,7 +46,6 @@ export async function openCallingOffWorld() {
     async paidOrder(saleId: string, overrides: Partial<Order> = {}): Promise<Order> {
       const order = await storeOrder(saleId, overrides, 'started');
       await money.withMoney(order);
-      await orders.markPaid(order.orderNo);
       return order;
     },
 

@@ -138,7 +138,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
       app.stopWatching();
       await sandbox.stop();
       await server.close();
-      await app.stopStoring();
+      await app.finish();
       await notifier.drain();
     }),
   };

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { z } from 'zod';
 import { selectRows, type Pool } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
-import type { StoreOutcome } from '../../src/orders/orders.sql.ts';
+import type { StoreOutcome } from '../../src/orders/store.sql.ts';
 import type { TestStores } from './stores.ts';
 import { waitFor } from './wait.ts';
 

@@ -56,7 +56,7 @@ async function openWorld() {
     },
     async pay({ order, book }: OpenOrder): Promise<void> {
       book.receivePayment();
-      await engine.signalPaymentReceived(order);
+      await engine.signalEnded(order.orderNo, { status: 'paid' });
       expect(await client.workflow.getHandle(order.orderNo).result()).toMatchObject({ status: 'paid' });
       expect(book.stock()).toBe('sold');
     },

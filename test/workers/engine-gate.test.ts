@@ -10,9 +10,6 @@ import { waitFor } from '../support/wait.ts';
 const LONGEST_FIRST_PAUSE_MS = 100;
 /** So long without an answer is a stall. */
 const STALL_MS = 250;
-/** While money keeps starts away, a loop may begin one in this time. */
-const FLOOR_MS = 250;
-const COLD_MS = 5_000;
 
 let stores: TestStores;
 
@@ -24,11 +21,11 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ['Date'] }));
 afterEach(() => void vi.useRealTimers());
 const later = (ms: number) => vi.setSystemTime(Date.now() + ms);
 
-/** A gate with a free budget of this many slots; of a process that has worked before, unless it is cold. */
-async function openGate(slots: number, coldMs = 0) {
+/** A gate with a free budget of this many slots. */
+async function openGate(slots: number) {
   await stores.redis.flushall();
   const budget = createEngineBudget(stores.redis, slots, silent);
-  return { budget, gate: createEngineGate(budget, silent, coldMs) };
+  return { budget, gate: createEngineGate(budget, silent) };
 }
 
 const self = (orderNo: string) => orderNo;
@@ -124,56 +121,21 @@ test('after a failure one order goes ahead as a probe, and its success opens the
   expect(await gate.admit(['b', 'c'], self)).toEqual(['b', 'c']);
 });
 
-test('starts take few slots, and each order that is at work takes one of them from the starts', async () => {
-  const { gate, budget } = await openGate(64);
+test('starts take half of the slots, and each order that is at work takes one of them from the starts', async () => {
+  const { gate, budget } = await openGate(8);
   expect(await gate.room('start')).toBe(4);
 
-  await budget.acquire(['paid-1', 'paid-2']);
+  await budget.acquire(['cancelled-1', 'cancelled-2']);
 
   expect(await gate.admit(['a', 'b', 'c'], self, 'start')).toEqual(['a', 'b']);
   expect(await gate.room('start')).toBe(0);
-  expect(await gate.room()).toBe(60);
+  expect(await gate.room()).toBe(4);
 });
 
-test('while money keeps starts away, a loop may begin one now and then, and another loop one of its own', async () => {
-  const { gate, budget } = await openGate(16);
-  const [roomForOrders, roomForRefunds] = [gate.roomForStarts(), gate.roomForStarts()];
-  await budget.acquire(['paid']);
-  expect([await roomForOrders(), await roomForRefunds()]).toEqual([0, 0]);
-
-  later(FLOOR_MS);
-
-  expect([await roomForOrders(), await roomForRefunds()]).toEqual([1, 1]);
-  expect([await roomForOrders(), await roomForRefunds()]).toEqual([0, 0]);
-  later(FLOOR_MS);
-  expect(await roomForOrders()).toBe(1);
-});
-
-test('half of the slots are for money alone: above it nothing else may begin, however long that lasts', async () => {
+test('above half of the slots nothing is started, and the others stay for what somebody waits for', async () => {
   const { gate, budget } = await openGate(4);
-  const roomForOrders = gate.roomForStarts();
-  await budget.acquire(['paid', 'begun']);
+  await budget.acquire(['paid', 'cancelled']);
 
-  later(10 * FLOOR_MS);
-
-  expect(await roomForOrders()).toBe(0);
-  expect(await gate.room()).toBe(2);
-});
-
-test('a cold process starts an order only while nothing else is at work, until some time after its first', async () => {
-  const { gate, budget } = await openGate(64, COLD_MS);
-  expect(await gate.room('start')).toBe(1);
-  expect(await gate.room()).toBe(64);
-  // However long Temporal is away: the worker is as cold as before.
-  later(10 * COLD_MS);
-  expect(await gate.admit(['a', 'b'], self, 'start')).toEqual(['a']);
-  await gate.run(['a'], self, take);
-  expect(await gate.room('start')).toBe(0);
-  await budget.release(['a']);
-  await budget.acquire(['paid']);
-  expect(await gate.room('start')).toBe(0);
-
-  later(COLD_MS);
-
-  expect(await gate.room('start')).toBe(3);
+  expect(await gate.admit(['a'], self, 'start')).toEqual([]);
+  expect(await gate.admit(['b', 'c', 'd'], self)).toEqual(['b', 'c']);
 });

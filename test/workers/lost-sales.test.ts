@@ -2,7 +2,7 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { changeSale } from '../../src/api/calls/sales.ts';
-import { endHold } from '../../src/orders/both-stores.ts';
+import { follow } from '../../src/orders/follow.ts';
 import { saleKeys } from '../../src/redis/keys.ts';
 import { createLoopWatch } from '../../src/workers/loop.ts';
 import { runRedisWatch, type RedisWatchDeps } from '../../src/workers/redis-watch.ts';
@@ -105,9 +105,9 @@ test.each<[string, (saleId: string) => Promise<unknown>]>([
   await pass();
   expect(await stores.saleChanges.archive(saleId, DECISION)).toBe('not-settled');
 
-  await stores.orders.cancel(orderNo, 'operator_request', { force: true });
+  const { state } = await stores.orders.cancel(orderNo, 'operator_request', { force: true });
   await waitFor('its hold to end', async () => {
-    return (await endHold(stores, orderNo, { status: 'cancelled', reason: 'payment_timeout' })) === 'settled';
+    return (await follow(stores, [{ orderNo, state }])).get(orderNo)?.hold === 'settled';
   });
   await waitFor('the sale to be settled', async () => {
     await pass();

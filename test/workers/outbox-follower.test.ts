@@ -45,11 +45,12 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
       started.push(orderNo);
     },
   };
-  const gate = createEngineGate(stores.budget, silent, 0);
+  const gate = createEngineGate(stores.budget, silent);
   const follower = createOutboxFollower({
     ...stores,
     engine,
     gate,
+    saleId: world.saleId,
     burst: createBurst(),
     living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
@@ -419,7 +420,7 @@ test('orders whose start gets no answer are stored ahead, and those after them d
 test('in a burst all orders are stored ahead and none is started', async () => {
   const world = await openWorld();
   const burst = createBurst();
-  burst.note(BURST_ORDERS);
+  burst.note(world.saleId, BURST_ORDERS);
   const { pass, started } = await openFollower(world, { burst });
   const orders = await world.accept(3);
 
@@ -436,7 +437,7 @@ test('in a burst all orders are stored ahead and none is started', async () => {
 test('while MySQL is away in a burst, the engine takes what it has room for', async () => {
   const world = await openWorld();
   const burst = createBurst();
-  burst.note(BURST_ORDERS);
+  burst.note(world.saleId, BURST_ORDERS);
   const { orders } = world.stores;
   const storeOrders = () => Promise.reject(Object.assign(new Error('away'), { code: 'ECONNREFUSED' }));
   const { pass, started } = await openFollower(world, { burst, orders: { ...orders, storeOrders } });

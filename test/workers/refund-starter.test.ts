@@ -39,8 +39,8 @@ function openStarter({ slots = 50 }: { slots?: number } = {}) {
       started.push(paymentId);
     },
   };
-  const gate = createEngineGate(stores.budget, silent, 0);
-  const deps = { ...stores, engine, gate, readStartRoom: gate.roomForStarts() };
+  const gate = createEngineGate(stores.budget, silent);
+  const deps = { ...stores, engine, gate };
   return {
     stores,
     started,

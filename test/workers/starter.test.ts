@@ -2,7 +2,7 @@
 
 import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Order } from '../../src/orders/content.ts';
-import type { OrderState } from '../../src/orders/order.ts';
+import type { WorkflowPresence } from '../../src/orders/store.sql.ts';
 import { createEngineBudget } from '../../src/redis/budget.ts';
 import { BURST_ORDERS, createBurst } from '../../src/workers/outbox-follower.ts';
 import { createEngineGate, createStarter, type StarterDeps } from '../../src/workers/starter.ts';
@@ -10,10 +10,6 @@ import { ageClaim } from '../support/ageing.ts';
 import { countStoredAhead } from '../support/count-stored-ahead.ts';
 import { buildOrder, buildSale } from '../support/factories.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
-
-/** While money keeps others away, one is started in this time. */
-const FLOOR_MS = 250;
-const COLD_MS = 5_000;
 
 let shared: TestStores;
 let saleId: string;
@@ -27,47 +23,56 @@ beforeEach(async () => {
   ({ saleId } = await shared.openSale(buildSale()));
 });
 
+/** A test replaces what it calls. */
+const UNUSED_ENGINE: StarterDeps['engine'] = {
+  start: () => Promise.reject(new Error('no order is to be started')),
+  signalCancelRequested: () => Promise.reject(new Error('no order is to be cancelled')),
+  signalEnded: () => Promise.reject(new Error('no order has ended')),
+};
+
 interface Starter {
   slots?: number;
   failing?: Set<string>;
-  /** Of a process that has just begun; else it has worked before. */
-  coldMs?: number;
 }
 
-function openStarter({ slots = 50, failing = new Set(), coldMs = 0 }: Starter = {}) {
+function openStarter({ slots = 50, failing = new Set() }: Starter = {}) {
   const stores = { ...shared, budget: createEngineBudget(shared.redis, slots, silent) };
   const calls: string[] = [];
   const windows: (number | undefined)[] = [];
-  const states: (OrderState | undefined)[] = [];
-  const record = (what: string, { orderNo }: Order, windowEndsAtMs: number | undefined): void => {
+  const record = (what: string, orderNo: string): void => {
     if (failing.has(orderNo)) throw new Error('14 UNAVAILABLE');
     calls.push(`${what} ${orderNo}`);
+  };
+  const recordWindow = (what: string, { orderNo }: Order, windowEndsAtMs: number | undefined): void => {
+    record(what, orderNo);
     windows.push(windowEndsAtMs);
   };
   const engine: StarterDeps['engine'] = {
-    start: async (order, _, windowEndsAtMs) => record('start', order, windowEndsAtMs),
-    async signalPaymentReceived(order, windowEndsAtMs, state) {
-      record('money', order, windowEndsAtMs);
-      states.push(state);
+    start: async (order, _, windowEndsAtMs) => recordWindow('start', order, windowEndsAtMs),
+    signalCancelRequested: async (order, windowEndsAtMs) => recordWindow('cancel', order, windowEndsAtMs),
+    async signalEnded(orderNo, { status }) {
+      record(status, orderNo);
+      return true;
     },
-    signalCancelRequested: async (order, windowEndsAtMs) => record('cancel', order, windowEndsAtMs),
-    signalEnded: async (orderNo) => void calls.push(`ended ${orderNo}`),
   };
-  const gate = createEngineGate(stores.budget, silent, coldMs);
+  const gate = createEngineGate(stores.budget, silent);
   const burst = createBurst();
+  async function store(overrides: Partial<Order>, presence: WorkflowPresence): Promise<string> {
+    const order = buildOrder({ saleId, ...overrides });
+    await stores.orders.storeOrder(order, presence);
+    return order.orderNo;
+  }
   return {
     stores,
     calls,
     windows,
-    states,
     burst,
     pass: createStarter({ ...stores, engine, gate, burst }),
     passWith: (parts: Partial<StarterDeps>) => createStarter({ ...stores, engine, gate, burst, ...parts }),
-    async storeAhead(overrides: Partial<Order> = {}): Promise<string> {
-      const order = buildOrder({ saleId, ...overrides });
-      await stores.orders.storeOrder(order, 'due');
-      return order.orderNo;
-    },
+    storeAhead: (overrides: Partial<Order> = {}) => store(overrides, 'due'),
+    /** Its workflow runs. */
+    storeBegun: (overrides: Partial<Order> = {}) => store(overrides, 'started'),
+    /** The payment pays for the order. */
     receive: (orderNo: string) =>
       stores.payments.record('sandbox', {
         providerPaymentId: `pay-${orderNo}`,
@@ -76,14 +81,14 @@ function openStarter({ slots = 50, failing = new Set(), coldMs = 0 }: Starter = 
         currency: 'EUR',
         signedOrder: null,
       }),
-    /** As if the time in which the API should signal it itself were over. */
+    /** As if the time were over in which the process that changed an order signals its workflow itself. */
     makeDueNow: () => ageClaim(stores.pool, 'start', 'all'),
   };
 }
 
 test('each due order is started or signalled once, as its state demands', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
-  const [plain, paid, cancelled] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  const { stores, calls, pass, storeAhead, storeBegun, receive, makeDueNow } = openStarter();
+  const [plain, paid, cancelled] = [await storeAhead(), await storeBegun(), await storeAhead()];
   await receive(paid);
   await stores.orders.requestCancel(cancelled);
   await makeDueNow();
@@ -91,14 +96,14 @@ test('each due order is started or signalled once, as its state demands', async 
   await pass();
   await pass();
 
-  expect(calls.toSorted()).toEqual([`cancel ${cancelled}`, `money ${paid}`, `start ${plain}`]);
+  expect(calls.toSorted()).toEqual([`cancel ${cancelled}`, `paid ${paid}`, `start ${plain}`]);
   expect(await countStoredAhead(stores.pool)).toEqual(new Map());
 });
 
-test('with room for one, the order with money goes first, then the one that is to be cancelled, then the oldest', async () => {
-  const { stores, calls, pass, storeAhead, receive } = openStarter({ slots: 1 });
+test('with room for one, the workflow of a paid order is told first, then the cancel request, then the oldest starts', async () => {
+  const { stores, calls, pass, storeAhead, storeBegun, receive } = openStarter({ slots: 1 });
   const [newer, oldest] = [await storeAhead(), await storeAhead()];
-  const [unwanted, paid] = [await storeAhead(), await storeAhead()];
+  const [unwanted, paid] = [await storeAhead(), await storeBegun()];
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
   for (const [i, orderNo] of [unwanted, paid, newer, oldest].entries())
@@ -109,46 +114,92 @@ test('with room for one, the order with money goes first, then the one that is t
     await stores.budget.release([orderNo]);
   }
 
-  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`, `start ${oldest}`, `start ${newer}`]);
+  expect(calls).toEqual([`paid ${paid}`, `cancel ${unwanted}`, `start ${oldest}`, `start ${newer}`]);
 });
 
-test('in a burst orders wait to be started, and those with money or a wish to cancel do not', async () => {
-  const { stores, calls, pass, storeAhead, receive, burst } = openStarter();
-  const [waiting, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
+test('in a burst orders wait to be started, and those that were paid or are to be cancelled do not', async () => {
+  const { stores, calls, pass, storeAhead, storeBegun, receive, burst } = openStarter();
+  const [waiting, paid, unwanted] = [await storeAhead(), await storeBegun(), await storeAhead()];
   await receive(paid);
   await stores.orders.requestCancel(unwanted);
   await ageClaim(stores.pool, 'start', 'all');
-  burst.note(BURST_ORDERS);
+  burst.note(saleId, BURST_ORDERS);
 
   await pass();
 
-  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`]);
+  expect(calls).toEqual([`paid ${paid}`, `cancel ${unwanted}`]);
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([waiting]);
 });
 
-test('while money is at work, others wait to be started, but for one now and then', async () => {
-  const { stores, calls, pass, storeAhead } = openStarter();
-  onTestFinished(() => void vi.useRealTimers());
-  vi.useFakeTimers({ toFake: ['Date'] });
-  await stores.budget.acquire(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
-  const waiting = [await storeAhead(), await storeAhead(), await storeAhead()];
+test('an order that was paid before its workflow began is neither started nor signalled', async () => {
+  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
+  await receive(await storeAhead());
+  await makeDueNow();
 
   await pass();
+
+  expect(calls).toEqual([]);
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map());
+});
+
+test('the workflow of an order that is paid while it is being started is told so at once after the start', async () => {
+  const { stores, calls, pass, passWith, storeAhead, receive } = openStarter();
+  const orderNo = await storeAhead();
+  const start = async () => {
+    await receive(orderNo);
+    calls.push(`start ${orderNo}`);
+  };
+  const engine = { ...UNUSED_ENGINE, start };
+
+  await passWith({ engine })();
+  await pass();
+  await pass();
+
+  expect(calls).toEqual([`start ${orderNo}`, `paid ${orderNo}`]);
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map());
+});
+
+test('an order that is paid while its start fails is told as paid once the start could not be answered any more', async () => {
+  const { stores, calls, pass, passWith, storeAhead, receive, makeDueNow } = openStarter();
+  onTestFinished(() => void vi.useRealTimers());
+  vi.useFakeTimers({ toFake: ['Date'] });
+  const orderNo = await storeAhead();
+  const start = async () => {
+    await receive(orderNo);
+    throw new Error('4 DEADLINE_EXCEEDED');
+  };
+
+  await passWith({ engine: { ...UNUSED_ENGINE, start } })();
+  // The pause after a failure is over.
+  vi.setSystemTime(Date.now() + 10_000);
   await pass();
   expect(calls).toEqual([]);
 
-  vi.setSystemTime(Date.now() + FLOOR_MS);
+  await makeDueNow();
   await pass();
   await pass();
-  expect(calls).toHaveLength(1);
 
-  await stores.budget.release(['paid-1', 'paid-2', 'paid-3', 'paid-4']);
+  expect(calls).toEqual([`paid ${orderNo}`]);
+  expect(await countStoredAhead(stores.pool)).toEqual(new Map());
+});
+
+test('starts take half of the slots at most, and a cancel request gets one of the others', async () => {
+  const { stores, calls, pass, storeAhead, makeDueNow } = openStarter({ slots: 4 });
+  const orderNos = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
   await pass();
-  expect(calls.toSorted()).toEqual(waiting.map((orderNo) => `start ${orderNo}`).toSorted());
+  await pass();
+  expect(calls).toHaveLength(2);
+  const waiting = orderNos.find((orderNo) => !calls.includes(`start ${orderNo}`)) ?? '';
+  await stores.orders.requestCancel(waiting);
+  await makeDueNow();
+
+  await pass();
+
+  expect(calls.slice(2)).toEqual([`cancel ${waiting}`]);
 });
 
 test('orders of what is called off take no more of the engine than starts, and both go on', async () => {
-  const { stores, calls, pass, storeAhead } = openStarter();
+  const { stores, calls, pass, storeAhead } = openStarter({ slots: 8 });
   const calledOff = await Promise.all(Array.from({ length: 7 }, () => storeAhead()));
   const sql = `UPDATE orders SET closing_reason = 'called_off' WHERE order_no IN (?)`;
   await stores.pool.query(sql, [calledOff]);
@@ -165,46 +216,6 @@ test('orders of what is called off take no more of the engine than starts, and b
   const all = [...calledOff.map((one) => `cancel ${one}`), ...waiting.map((one) => `start ${one}`)];
   expect(calls.toSorted()).toEqual(all.toSorted());
   expect(calls.slice(0, 4).filter((call) => call.startsWith('start'))).toHaveLength(2);
-});
-
-test('a worker that has just begun signals the money that waits before it starts others, one at a time', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter({ slots: 2, coldMs: COLD_MS });
-  const waiting = [await storeAhead(), await storeAhead()];
-  const paid = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
-  for (const orderNo of paid) await receive(orderNo);
-  await makeDueNow();
-
-  for (let passes = 0; passes < 4; passes += 1) {
-    await pass();
-    // Its workflow has acted.
-    await stores.budget.release([...paid, ...waiting]);
-  }
-
-  const money = paid.map((orderNo) => `money ${orderNo}`);
-  expect(calls.slice(0, paid.length).toSorted()).toEqual(money.toSorted());
-  expect(calls.slice(paid.length).toSorted()).toEqual(
-    waiting.map((orderNo) => `start ${orderNo}`).toSorted(),
-  );
-});
-
-test('a cold worker starts one order at a time', async () => {
-  const { calls, pass, storeAhead } = openStarter({ coldMs: COLD_MS });
-  await storeAhead();
-  await storeAhead();
-
-  await pass();
-
-  expect(calls).toHaveLength(1);
-});
-
-test('the state with the payment goes along, so that a workflow that begins by it takes no step before', async () => {
-  const { states, pass, storeAhead, receive, makeDueNow } = openStarter();
-  await receive(await storeAhead());
-  await makeDueNow();
-
-  await pass();
-
-  expect(states).toEqual([{ status: 'awaiting_payment', version: 2, payment: 'received', reason: null }]);
 });
 
 test('without room nothing is claimed', async () => {
@@ -239,13 +250,11 @@ test('an order that always fails is tried thrice at its place and then behind th
   const [poison, ...others] = [await storeAhead(), await storeAhead(), await storeAhead()];
   const tries: string[] = [];
   const engine = {
+    ...UNUSED_ENGINE,
     start: async ({ orderNo }: Order) => {
       tries.push(orderNo);
       if (orderNo === poison) throw new Error('3 INVALID_ARGUMENT');
     },
-    signalPaymentReceived: () => Promise.reject(new Error('no order has money')),
-    signalCancelRequested: () => Promise.reject(new Error('no order is to be cancelled')),
-    signalEnded: () => Promise.reject(new Error('no order has ended')),
   };
   const pass = passWith({ engine });
 
@@ -261,12 +270,15 @@ test('an order that always fails is tried thrice at its place and then behind th
   expect(await countStoredAhead(stores.pool)).toEqual(new Map([[expect.anything(), 1]]));
 });
 
-test('an order with money that always fails keeps no wish to cancel and no start away', async () => {
+test('a paid order whose signal always fails keeps no cancel request and no start away', async () => {
   const failing = new Set<string>();
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter({ slots: 1, failing });
+  const { stores, calls, pass, storeAhead, storeBegun, receive, makeDueNow } = openStarter({
+    slots: 1,
+    failing,
+  });
   onTestFinished(() => void vi.useRealTimers());
   vi.useFakeTimers({ toFake: ['Date'] });
-  const [poison, cancelled, plain] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  const [poison, cancelled, plain] = [await storeBegun(), await storeAhead(), await storeAhead()];
   failing.add(poison);
   await receive(poison);
   await stores.orders.requestCancel(cancelled);
@@ -282,11 +294,10 @@ test('an order with money that always fails keeps no wish to cancel and no start
 });
 
 test('an order whose workflow begins again gets what is left of its window', async () => {
-  const { stores, windows, pass, storeAhead, receive, makeDueNow } = openStarter();
-  const [plain, paid, unwanted] = [await storeAhead(), await storeAhead(), await storeAhead()];
+  const { stores, windows, pass, storeAhead, makeDueNow } = openStarter();
+  const [plain, unwanted] = [await storeAhead(), await storeAhead()];
   await pass();
-  expect(windows).toEqual([undefined, undefined, undefined]);
-  await receive(paid);
+  expect(windows).toEqual([undefined, undefined]);
   await stores.orders.requestCancel(unwanted);
   await stores.pool.query(
     `UPDATE orders SET reserved_at = '2025-12-31 23:59', workflow_started_at = '2026-01-01', engine_due_at = NOW(3)`,
@@ -297,7 +308,7 @@ test('an order whose workflow begins again gets what is left of its window', asy
 
   const { order } = (await stores.orders.read(plain)) ?? {};
   const endsAtMs = Date.parse('2026-01-01T00:00:00Z') + (order?.paymentWindowMs ?? 0);
-  expect(windows.slice(3)).toEqual([endsAtMs, endsAtMs, endsAtMs]);
+  expect(windows.slice(2)).toEqual([endsAtMs, endsAtMs]);
 });
 
 test('when the budget cannot be asked, the claims are released at once', async () => {
@@ -305,17 +316,10 @@ test('when the budget cannot be asked, the claims are released at once', async (
   const orderNo = await storeAhead();
   const budget = { ...stores.budget, acquire: () => Promise.reject(new Error('no Redis')) };
   const gate = createEngineGate(budget, silent);
-  const start = () => Promise.resolve();
-  const engine = {
-    start,
-    signalPaymentReceived: start,
-    signalCancelRequested: start,
-    signalEnded: start,
-  };
 
-  await expect(createStarter({ ...stores, engine, gate, burst: createBurst() })()).rejects.toThrow(
-    'no Redis',
-  );
+  await expect(
+    createStarter({ ...stores, engine: UNUSED_ENGINE, gate, burst: createBurst() })(),
+  ).rejects.toThrow('no Redis');
 
   expect((await stores.orderClaims.take(10)).map(({ order }) => order.orderNo)).toEqual([orderNo]);
 });
@@ -323,19 +327,18 @@ test('when the budget cannot be asked, the claims are released at once', async (
 /** Accepted so long ago that a third of its window of a minute is over. */
 const late = () => ({ reservedAtMs: Date.now() - 21_000, paymentWindowMs: 60_000 });
 
-test('what is not begun within a third of its window is begun by money or a wish to cancel alone', async () => {
-  const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
+test('what is not begun within a third of its window is begun by a cancel request alone', async () => {
+  const { stores, calls, pass, storeAhead, makeDueNow } = openStarter();
   await storeAhead(late());
-  const [paid, unwanted] = [await storeAhead(late()), await storeAhead(late())];
+  const unwanted = await storeAhead(late());
   const inTime = await storeAhead({ ...late(), reservedAtMs: Date.now() });
-  await receive(paid);
   await stores.orders.requestCancel(unwanted);
   await makeDueNow();
 
   await pass();
   await pass();
 
-  expect(calls).toEqual([`money ${paid}`, `cancel ${unwanted}`, `start ${inTime}`]);
+  expect(calls).toEqual([`cancel ${unwanted}`, `start ${inTime}`]);
   // It waits for its deadline, and is no backlog of Temporal any more.
   expect(await countStoredAhead(stores.pool)).toEqual(new Map());
 });
@@ -350,18 +353,18 @@ test('what is left to end without a workflow does not stand before what can stil
   expect(calls).toEqual([`start ${inTime}`]);
 });
 
-test("without an answer of Redis' clock money is signalled, and nothing is started", async () => {
-  const { stores, calls, passWith, storeAhead, receive, makeDueNow } = openStarter();
-  const [plain, paid] = [await storeAhead(), await storeAhead()];
+test("without an answer of Redis' clock the workflow of a paid order is told, and nothing is started", async () => {
+  const { stores, calls, passWith, storeAhead, storeBegun, receive, makeDueNow } = openStarter();
+  const [plain, paid] = [await storeAhead(), await storeBegun()];
   await receive(paid);
   await makeDueNow();
   const saleStock = { ...stores.saleStock, readTimeMs: () => Promise.reject(new Error('no answer')) };
 
   await passWith({ saleStock })();
-  expect(calls).toEqual([`money ${paid}`]);
+  expect(calls).toEqual([`paid ${paid}`]);
 
   await passWith({ saleStock: stores.saleStock })();
-  expect(calls).toEqual([`money ${paid}`, `start ${plain}`]);
+  expect(calls).toEqual([`paid ${paid}`, `start ${plain}`]);
 });
 
 test('an order whose workflow was lost begins again however late it is', async () => {
@@ -374,16 +377,21 @@ test('an order whose workflow was lost begins again however late it is', async (
   expect(calls).toEqual([`start ${orderNo}`]);
 });
 
-test('a workflow that may run for an order that ended without it is told, and its slot is free again', async () => {
-  const { stores, calls, pass, storeAhead } = openStarter();
-  const orderNo = await storeAhead();
-  const failed = await stores.orderClaims.take(10);
-  await stores.orderClaims.release(failed);
-  await stores.endings.endPage(Date.now() + 60 * 60_000, 10);
+test.each(['cancelled', 'paid'] as const)(
+  'a workflow that may run for an order that was %s without it is told, and its slot is free again',
+  async (end) => {
+    const { stores, calls, pass, storeAhead, receive, makeDueNow } = openStarter();
+    const orderNo = await storeAhead();
+    const failed = await stores.orderClaims.take(10);
+    await stores.orderClaims.release(failed);
+    if (end === 'paid') await receive(orderNo);
+    else await stores.endings.endPage(Date.now() + 60 * 60_000, 10);
+    await makeDueNow();
 
-  await pass();
-  await pass();
+    await pass();
+    await pass();
 
-  expect(calls).toEqual([`ended ${orderNo}`]);
-  expect(await stores.budget.room()).toBe(50);
-});
+    expect(calls).toEqual([`${end} ${orderNo}`]);
+    expect(await stores.budget.room()).toBe(50);
+  },
+);

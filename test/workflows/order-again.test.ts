@@ -23,7 +23,16 @@ test('a workflow that begins again cancels its order when the window of the firs
     expect((await nowMs()) - startedMs).toBeLessThan(6 * MINUTE_MS);
   }));
 
-test('a workflow that begins again after that window looks for a payment, and cancels at once without one', () =>
+test('a workflow that begins again after that window cancels its order at once', () =>
+  world.withOrder(async ({ order, book, engine, endAtOnce, nowMs }) => {
+    book.store();
+
+    await engine.start(order, undefined, (await nowMs()) - MINUTE_MS);
+
+    expect(await endAtOnce()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout' });
+  }));
+
+test('a workflow that begins again after its order was paid ends with it', () =>
   world.withOrder(async ({ order, book, engine, end, nowMs }) => {
     book.store();
     book.receivePayment();
@@ -31,6 +40,7 @@ test('a workflow that begins again after that window looks for a payment, and ca
     await engine.start(order, undefined, (await nowMs()) - MINUTE_MS);
 
     expect(await end()).toMatchObject({ status: 'paid' });
+    expect(book.stock()).toBe('sold');
   }));
 
 test.each([
@@ -53,15 +63,14 @@ test.each([
 );
 
 test('signals that are none of ours change nothing', () =>
-  world.withOrder(async ({ book, untilPayable, signal, query, engine, order, end }) => {
+  world.withOrder(async ({ untilPayable, pay, signal, query, end }) => {
     await untilPayable();
     await signal('refundUpdated');
     await signal('no such signal', { anything: true });
     await signal('paymentReceived', 'with an argument');
     expect(await query()).toMatchObject({ status: 'awaiting_payment' });
 
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
 
     expect(await end()).toMatchObject({ status: 'paid' });
   }));

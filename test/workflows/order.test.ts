@@ -15,68 +15,60 @@ const WINDOW_MS = 30 * 60 * 1000;
 const MINUTE_MS = 60 * 1000;
 
 test('an order that is paid within its window ends paid, and its stock is sold', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+  world.withOrder(async ({ book, untilPayable, pay, end }) => {
     await untilPayable();
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
-    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    await pay();
+    expect(await end()).toEqual({ status: 'paid', version: 2, payment: 'applied', reason: null });
     expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
     expect(book.stock()).toBe('sold');
   }));
 
-test('while Redis is well, the step that marks an order paid sells its stock, and no other step follows', () =>
+test('while Redis is well, the step that reads the payment sells the stock, and no other step follows', () =>
   world.withOrder(
-    async ({ order, book, engine, untilPayable, end }) => {
+    async ({ book, untilPayable, pay, end }) => {
       await untilPayable();
-      book.receivePayment();
-      await engine.signalPaymentReceived(order);
-      expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+      await pay();
+      expect(await end()).toEqual({ status: 'paid', version: 2, payment: 'applied', reason: null });
       expect(book.steps).toEqual(['persistOrder', 'markPaid']);
       expect(book.stock()).toBe('sold');
     },
     { settlesStock: true },
   ));
 
-test('a payment that was received before the order was stored pays it without any signal', () =>
+test('an order whose money came before it was stored ends paid when its workflow stores it, without a signal', () =>
   world.withOrder(async ({ order, book, engine, endAtOnce }) => {
     book.receivePayment();
     await engine.start(order);
     expect(await endAtOnce()).toMatchObject({ status: 'paid', payment: 'applied' });
-    expect(book.steps).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
-  }));
-
-test('a signal of a payment starts a workflow that was not started yet', () =>
-  world.withOrder(async ({ order, book, engine, end }) => {
-    book.store();
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
-    expect(await end()).toMatchObject({ status: 'paid' });
+    expect(book.steps).toEqual(['persistOrder', 'confirmStock']);
     expect(book.stock()).toBe('sold');
   }));
 
-test('an order that is stored and paid before its workflow begins is marked paid by its first step', () =>
+test('a workflow that starts an order which was paid since its start was claimed ends it paid once it is told', () =>
   world.withOrder(
-    async ({ order, book, engine, end }) => {
+    async ({ order, book, engine, signalPaid, endAtOnce }) => {
       book.store();
+      const claimed = book.state();
       book.receivePayment();
-      await engine.signalPaymentReceived(order, undefined, book.state());
-      expect(await end()).toMatchObject({ status: 'paid', payment: 'applied' });
+      await engine.start(order, claimed);
+      await signalPaid();
+      expect(await endAtOnce()).toMatchObject({ status: 'paid', payment: 'applied' });
       expect(book.steps).toEqual(['markPaid']);
       expect(book.stock()).toBe('sold');
     },
     { settlesStock: true },
   ));
 
-test('the signal of a payment with a state that is older than the end of the order changes nothing', () =>
+test('a start with a state from before the order was paid changes nothing once its workflow has ended', () =>
   world.withOrder(
-    async ({ order, book, engine, end }) => {
+    async ({ order, book, engine, pay, end }) => {
       book.store();
-      book.receivePayment();
-      const paid = book.state();
-      await engine.signalPaymentReceived(order, undefined, paid);
+      const open = book.state();
+      await engine.start(order, open);
+      await pay();
       const ended = await end();
 
-      await engine.signalPaymentReceived(order, undefined, paid);
+      await engine.start(order, open);
 
       expect(await end()).toEqual(ended);
       expect(book.state()).toEqual(ended);
@@ -85,74 +77,66 @@ test('the signal of a payment with a state that is older than the end of the ord
     { settlesStock: true },
   ));
 
-test('the signal of a payment twice pays the order once', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+test('the signal of a payment twice changes nothing', () =>
+  world.withOrder(async ({ order, book, untilPayable, pay, signalPaid, end }) => {
     await untilPayable();
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
-    await engine.signalPaymentReceived(order);
-    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    await pay();
+    await signalPaid();
+    expect(await end()).toEqual({ status: 'paid', version: 2, payment: 'applied', reason: null });
     expect(book.stock()).toBe('sold');
     expect(book.payments).toEqual([{ amount: order.total, status: 'applied' }]);
   }));
 
-test('signals that come while the order is being marked paid change nothing, though its steps may run again', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+test('signals that come while the workflow reads the payment change nothing, though its steps may run again', () =>
+  world.withOrder(async ({ order, book, engine, untilPayable, pay, signalPaid, end }) => {
     await untilPayable();
-    const marking = book.holdUp('markPaid');
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
-    await marking.entered;
-    await engine.signalPaymentReceived(order);
+    const reading = book.holdUp('markPaid');
+    await pay();
+    await reading.entered;
+    await signalPaid();
     await engine.signalCancelRequested(order);
-    marking.letGo();
-    expect(await end()).toEqual({ status: 'paid', version: 3, payment: 'applied', reason: null });
+    reading.letGo();
+    expect(await end()).toEqual({ status: 'paid', version: 2, payment: 'applied', reason: null });
     expect(new Set(book.steps)).toEqual(new Set(['persistOrder', 'markPaid', 'confirmStock']));
     expect(book.stock()).toBe('sold');
   }));
 
 test('money and the wish to cancel at the same time: money wins', () =>
-  world.withOrder(async ({ order, book, engine, end }) => {
+  world.withOrder(async ({ order, book, engine, pay, end }) => {
     const persisting = book.holdUp('persistOrder');
     await engine.start(order);
     await persisting.entered;
     await engine.signalCancelRequested(order);
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
     persisting.letGo();
     expect(await end()).toMatchObject({ status: 'paid', reason: null });
     expect(book.steps).not.toContain('cancelOrder');
   }));
 
-test('money committed in the moment in which the timer ends is found by the cancel step and pays the order', () =>
+test('money committed in the moment in which the timer ends pays the order, and the cancel step finds it paid', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
     book.before('cancelOrder', () => book.receivePayment());
     await engine.start(order);
     expect(await end()).toMatchObject({ status: 'paid', payment: 'applied' });
-    expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'markPaid', 'confirmStock']);
+    expect(book.steps).toEqual(['persistOrder', 'cancelOrder', 'confirmStock']);
     expect(book.stock()).toBe('sold');
   }));
 
 test('money committed just after the cancel comes too late: the order is cancelled and the money goes back', () =>
   world.withOrder(async ({ order, book, engine, end }) => {
-    book.after('cancelOrder', async () => {
-      // The signal makes the server ask for this workflow task, and so for this step, once more.
-      if (book.payments.length > 0) return;
-      book.receivePayment();
-      await engine.signalPaymentReceived(order);
-    });
+    book.after('cancelOrder', () => book.receivePayment());
     await engine.start(order);
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
     expect(book.stock()).toBe('released');
     expect(book.payments).toEqual([{ amount: order.total, status: 'refund_due' }]);
   }));
 
-test('a payment of the wrong amount leaves the window running, and the order times out', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end, nowMs }) => {
+test('a signal of a payment that did not pay for the order leaves the window running, and the order times out', () =>
+  world.withOrder(async ({ order, book, untilPayable, signalPaid, end, nowMs }) => {
     const startedMs = await nowMs();
     await untilPayable();
     book.receivePayment(order.total - 1);
-    await engine.signalPaymentReceived(order);
+    await signalPaid();
     expect(await end()).toMatchObject({ status: 'cancelled', reason: 'payment_timeout', payment: 'none' });
     expect(book.steps).toEqual(['persistOrder', 'markPaid', 'cancelOrder', 'releaseStock']);
     expect((await nowMs()) - startedMs).toBeGreaterThanOrEqual(WINDOW_MS);
@@ -160,19 +144,18 @@ test('a payment of the wrong amount leaves the window running, and the order tim
   }));
 
 test('the right payment after a wrong one still pays the order', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+  world.withOrder(async ({ order, book, untilPayable, pay, signalPaid, end }) => {
     await untilPayable();
     book.receivePayment(order.total + 1);
-    await engine.signalPaymentReceived(order);
+    await signalPaid();
     await waitFor('the look at the wrong payment', () => book.steps.includes('markPaid'));
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
     expect(await end()).toMatchObject({ status: 'paid' });
     expect(book.payments.map(({ status }) => status)).toEqual(['parked', 'applied']);
   }));
 
 test('the status query returns queued, awaiting_payment and paid as the order goes', () =>
-  world.withOrder(async ({ order, book, engine, end, query }) => {
+  world.withOrder(async ({ order, book, engine, pay, end, query }) => {
     // Quick tries are part of a workflow task, during which no query is answered: let them fail.
     book.fail('persistOrder', 3);
     const patient = createGate();
@@ -188,35 +171,32 @@ test('the status query returns queued, awaiting_payment and paid as the order go
     });
     expect(payable).toEqual({ status: 'awaiting_payment', version: 1, payment: 'none', reason: null });
 
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
     const ended = await end();
     expect(ended.status).toBe('paid');
     expect(await query()).toEqual(ended);
   }));
 
 test('the search attributes hold the user, the sale and the status', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end, searchAttribute }) => {
+  world.withOrder(async ({ order, untilPayable, pay, end, searchAttribute }) => {
     await untilPayable();
     expect(await searchAttribute('UserId')).toEqual([order.userId]);
     expect(await searchAttribute('SaleId')).toEqual([order.saleId]);
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
     await end();
     expect(await searchAttribute('OrderStatus')).toEqual(['paid']);
   }));
 
 test('an order that was started twice is one workflow, and what comes after its end changes nothing', () =>
-  world.withOrder(async ({ order, book, engine, untilPayable, end }) => {
+  world.withOrder(async ({ order, book, engine, untilPayable, pay, signalPaid, end }) => {
     await untilPayable();
     await engine.start(order);
-    book.receivePayment();
-    await engine.signalPaymentReceived(order);
+    await pay();
     await end();
     expect(book.tries).toEqual(['persistOrder', 'markPaid', 'confirmStock']);
-    const late = [engine.start, engine.signalPaymentReceived, engine.signalCancelRequested];
-    for (const startAgain of late) {
-      await startAgain(order);
+    const late = [() => engine.start(order), signalPaid, () => engine.signalCancelRequested(order)];
+    for (const comes of late) {
+      await comes();
       expect(await end()).toMatchObject({ status: 'paid' });
     }
     expect(book.state()).toMatchObject({ status: 'paid' });

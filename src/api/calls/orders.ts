@@ -335,7 +335,7 @@ async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const { order, state } = recorded;
   if (state.version > found.state.version)
     await shop.projection.project({ order, state }, requestIdOf(ctx.req));
-  if (state.status === 'paid' || state.payment !== 'none') {
+  if (state.status === 'paid') {
     throw new Problem('already_paid', 'The order has been paid.', {
       extra: { order: viewOrder(shop, order, state) },
     });
@@ -358,28 +358,26 @@ function find(
   });
 }
 
-/** The workflow's own view; that of MySQL or Redis while no worker answers or no workflow has begun. */
+/**
+ * The workflow's own view, where it is not behind MySQL: an order is paid before its workflow knows. That of
+ * MySQL while no worker answers or no workflow has begun, and that of Redis while MySQL is away, too.
+ */
 async function askWorkflow(
   { orders, queryWorkflow, log }: Shop,
   found: FoundOrder,
   ctx: Pick<Call, 'req'>,
 ): Promise<Answered> {
   const { orderNo } = found.order;
-  const answer = await queryWorkflow(orderNo);
-  // The query may be behind what MySQL has committed; a status never goes back.
-  if (typeof answer !== 'string' && answer.version >= found.state.version)
-    return { state: answer, source: 'workflow' };
-  try {
-    const stored = await orders.read(orderNo);
-    if (stored && stored.state.version >= found.state.version)
-      return { state: stored.state, source: 'database' };
-  } catch (error) {
-    log.warn(
-      { err: error, requestId: requestIdOf(ctx.req), orderNo },
-      'neither the workflow nor MySQL answers',
-    );
-  }
-  return found;
+  const [answer, stored] = await Promise.all([
+    queryWorkflow(orderNo),
+    orders.read(orderNo).catch((error: unknown) => {
+      log.warn({ err: error, requestId: requestIdOf(ctx.req), orderNo }, 'MySQL does not answer');
+    }),
+  ]);
+  const known = stored && stored.state.version >= found.state.version;
+  const latest: Answered = known ? { state: stored.state, source: 'database' } : found;
+  if (typeof answer === 'string' || answer.version < latest.state.version) return latest;
+  return { state: answer, source: 'workflow' };
 }
 
 /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
@@ -464,7 +462,7 @@ async function openPaymentPage(
     throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
   }
   // What is paid or has ended is refused for that, however often it was tried.
-  if (!isFinal(state.status) && state.payment === 'none') await assertFewAttempts(shop, order);
+  if (!isFinal(state.status)) await assertFewAttempts(shop, order);
   try {
     const session = await beginSession(shop, order.orderNo, requestId);
     return await openOrReplace(shop, session, { userId: order.userId, requestId });

@@ -30,6 +30,8 @@ type StaffOrdersReply = z.infer<typeof staffOrdersReply>;
 
 /** An order with all that is known of its money, what happened to it, and what waits for an operator. */
 export const orderFileReply = staffOrderReply.extend({
+  /** Null: no workflow of the order has begun. A paid order without one needs none. */
+  workflowStartedAt: time.nullable(),
   payments: z.array(
     z.strictObject({
       paymentId: z.int().min(1),
@@ -194,7 +196,7 @@ async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void>
   });
   const { order, state } = recorded;
   if (state.version > 0) await office.projection.project(recorded, requestIdOf(ctx.req));
-  if (state.status === 'paid' || state.payment !== 'none') {
+  if (state.status === 'paid') {
     throw new Problem('already_paid', 'The order has been paid: refund it.', {
       extra: { order: viewOrder(office, order, state) },
     });
@@ -276,7 +278,7 @@ async function recordWish(
   if (!stored) {
     const queued = await findQueued(office, orderNo);
     // MySQL has lost it, and it comes back as it was.
-    if (isFinal(queued.state.status) || queued.state.payment !== 'none') return { ...queued, isNews: false };
+    if (isFinal(queued.state.status)) return { ...queued, isNews: false };
     // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
     if (!(await storeQueued(office, queued))) return { ...queued, isNews: false };
   }
@@ -287,8 +289,9 @@ function viewForStaff(office: BackOffice, { order, state }: ReservedOrder): Staf
   return { ...viewOrder(office, order, state), userId: order.userId };
 }
 
-function viewLife({ payments, reversals, events, parked }: MysqlLife) {
+function viewLife({ stored, payments, reversals, events, parked }: MysqlLife) {
   return {
+    workflowStartedAt: stored?.workflow_started_at?.toISOString() ?? null,
     payments: payments.map((payment) => ({
       paymentId: payment.paymentId,
       provider: payment.provider,

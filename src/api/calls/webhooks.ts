@@ -2,7 +2,6 @@
 
 import type { Middleware } from 'koa';
 import { z } from 'zod';
-import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { Metrics, NoticeOutcome } from '../../metrics.ts';
 import type { PaymentNotice } from '../../money/payment.ts';
 import {
@@ -15,6 +14,7 @@ import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { Problem, requestIdOf, toProblem, unavailable } from '../http/problem.ts';
 import { createForgeryLog } from '../http/refusal-logs.ts';
 import { noBody } from '../http/replies.ts';
+import type { NoticeInbox } from '../notice-inbox.ts';
 
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
@@ -24,7 +24,7 @@ const LOGGED_BODY_CHARS = 1_000;
 
 interface WebhookDeps extends Stores {
   provider: PaymentProvider;
-  notifier: Pick<EngineNotifier, 'paymentReceived'>;
+  inbox: NoticeInbox;
 }
 
 /** Each provider has its own form of it. */
@@ -65,14 +65,7 @@ function refusalOutcome(status: number): NoticeOutcome {
   return status < 500 ? 'malformed' : 'unavailable';
 }
 
-export function createReceiveNotice({
-  provider,
-  payments,
-  paymentAttempts,
-  notifier,
-  tracing,
-  log,
-}: WebhookDeps) {
+export function createReceiveNotice({ provider, inbox, paymentAttempts, tracing, log }: WebhookDeps) {
   const reportForgery = createForgeryLog(log);
 
   function verify(rawBody: string, ctx: CallContext): PaymentNotice {
@@ -96,7 +89,7 @@ export function createReceiveNotice({
 
   async function commit(notice: PaymentNotice, rawBody: string) {
     try {
-      return await payments.receive(provider.name, notice, rawBody);
+      return await inbox.receive({ notice, rawBody });
     } catch (error) {
       // The provider repeats what is not acknowledged: exactly as long as this store is away.
       throw unavailable('inbox_unavailable', 'The notice could not be stored; send it again.', error);
@@ -122,9 +115,6 @@ export function createReceiveNotice({
     }
     ctx.status = 204;
     if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
-    // A repeated notice brings no news: the relay signals what was not signalled the first time. No order
-    // waits for money that went back: the relay signals its refund workflow.
-    if (stored?.isNews === true) notifier.paymentReceived(stored);
   };
 }
 

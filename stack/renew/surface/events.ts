@@ -32,14 +32,13 @@ const order: Order = {
 };
 
 const stored: OrderState = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
-const paid: OrderState = { status: 'paid', version: 3, payment: 'applied', reason: null };
+const paid: OrderState = { status: 'paid', version: 2, payment: 'applied', reason: null };
 /** One of each type. */
 const CHANGES: OrderChange[] = [
   { before: null, state: stored },
   { before: stored, state: { ...stored, version: 2, reason: 'shopper_request' } },
-  { before: stored, state: { ...stored, version: 2, payment: 'received' } },
   { before: stored, state: paid },
-  { before: paid, state: { ...paid, version: 4, payment: 'refunded', refunded: 10_290 } },
+  { before: paid, state: { ...paid, version: 3, payment: 'refunded', refunded: 10_290 } },
   { before: stored, state: { ...stored, status: 'cancelled', version: 2, reason: 'payment_timeout' } },
   { before: null, state: { ...stored, status: 'failed', reason: 'unknown_sku' } },
 ];
@@ -66,7 +65,8 @@ export async function showEvents() {
     eventRows: buildParts<Stores['eventRows']>(uncalled, {
       readLastSequence: async () => rows.length,
       list: async () => ({ rows, readTo: rows.length }),
-      readOrders: async () => new Map([[order.orderNo, { order, state: stored }]]),
+      readOrders: async () =>
+        new Map([[order.orderNo, { order, state: stored, mayRun: false, isEnding: false }]]),
       listStates: async () => [],
     }),
   });

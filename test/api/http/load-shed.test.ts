@@ -165,7 +165,7 @@ test('a rush of purchases keeps no shopper from looking, paying or cancelling, a
   expect((await send(`${slow.app.url}/v1/sales/${saleId}`, 'GET')).status).toBe(200);
   expect((await slow.shopper.cancel(toCancel)).status).toBe(202);
   await pressPay(sessionOf(await slow.shopper.pay(toPay)).url);
-  await waitFor('the notice', async () => (await slow.shopper.readOrder(toPay)).payment === 'received');
+  await waitFor('the payment', async () => (await slow.shopper.readOrder(toPay)).status === 'paid');
 
   expect(slow.waiting()).toBe(FEW.purchasesAtOnce);
   slow.letGo();

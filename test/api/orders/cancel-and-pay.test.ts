@@ -1,7 +1,7 @@
 /** Cancelling an order and opening its payment page, up to the moment at which the workflow takes over. */
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import type { StoredOrder } from '../../../src/orders/rows.sql.ts';
+import type { WishRecorded } from '../../../src/orders/orders.sql.ts';
 import { buildSale } from '../../support/factories.ts';
 import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { signer } from '../../support/signer.ts';
@@ -50,7 +50,7 @@ test('cancelling a queued order stores it first, then records the wish and signa
 
 test('a wish to cancel is projected before it is answered, so that no later answer is older', async () => {
   const silentNotifier = {
-    paymentReceived: () => {},
+    paid: () => {},
     cancelRequested: () => {},
     calledOff: () => {},
     drain: async () => {},
@@ -75,8 +75,8 @@ test('cancelling twice records one wish', async () => {
 test('of ten wishes to cancel the first alone is signalled', async () => {
   const signalled: string[] = [];
   const notifier = {
-    paymentReceived: () => {},
-    cancelRequested: ({ order }: StoredOrder) => void signalled.push(order.orderNo),
+    paid: () => {},
+    cancelRequested: ({ order }: WishRecorded) => void signalled.push(order.orderNo),
     calledOff: () => {},
     drain: async () => {},
   };
@@ -191,10 +191,10 @@ async function buyWithMoney(payment: 'disputed' | 'refunded'): Promise<string> {
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);
   await api.stores.pool.query(
-    "UPDATE orders SET status = 'paid', payment = ?, version = 4 WHERE order_no = ?",
+    "UPDATE orders SET status = 'paid', payment = ?, version = 3 WHERE order_no = ?",
     [payment, orderNo],
   );
-  const state = { status: 'paid', version: 4, payment, reason: null } as const;
+  const state = { status: 'paid', version: 3, payment, reason: null } as const;
   await api.stores.reservations.project(orderNo, state);
   return orderNo;
 }

@@ -42,7 +42,7 @@ async function openCut() {
       project: (orderNo, state) => unlessCut(() => reservations.project(orderNo, state)),
     },
     notifier: {
-      paymentReceived: () => {},
+      paid: () => {},
       cancelRequested: () => {},
       calledOff: () => {},
       drain: async () => {},

@@ -51,7 +51,7 @@ test('after ten failed attempts an order gets no page any more, and the answer s
 
   // The page that is open still takes the right card, and its money counts.
   await pressPay(url);
-  await waitFor('the payment', async () => (await shopper.readOrder(orderNo)).payment === 'received');
+  await waitFor('the payment', async () => (await shopper.readOrder(orderNo)).status === 'paid');
   expect(refusalOf(await shopper.pay(orderNo))).toBe('409 already_paid');
 });
 

@@ -4,6 +4,7 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { buildSale } from '../../support/factories.ts';
+import { pay } from '../../support/payment-notices.ts';
 import { orderOf, refusalOf, type Shopper } from '../../support/shopper.ts';
 import { openEngineAway } from '../../support/workflows/engines.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
@@ -110,7 +111,7 @@ test('the workflow is asked, and MySQL answers when no worker does', async () =>
   const orderNo = await shopper.buy(saleId);
   const stored = await api.stores.reservations.readOrder(orderNo);
   if (!stored) throw new Error('the order was accepted');
-  await api.engine.signalPaymentReceived(stored.order);
+  await api.engine.signalCancelRequested(stored.order);
   // Stored, and not yet projected: only MySQL knows.
   await api.stores.orders.storeOrder(stored.order, 'started');
 
@@ -163,7 +164,7 @@ test('while Temporal is away, asking the workflow answers what MySQL says', asyn
 });
 
 test('a workflow that answers is named as the source, and only where it was asked', async () => {
-  const ahead = { status: 'awaiting_payment', version: 3, payment: 'received', reason: null } as const;
+  const ahead = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
   const engine = { ...api.engine, queryStatus: () => Promise.resolve(ahead) };
   const app = await api.withParts({ engine });
   const buyer = await app.shopper();
@@ -204,6 +205,25 @@ test('a workflow that is behind what is committed turns no status back', async (
   const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
 
   expect(orderOf(reply)).toMatchObject({ status: 'awaiting_payment', version: 1, source: 'database' });
+});
+
+test('an order that is paid while its workflow is behind is answered as MySQL has it', async () => {
+  const behind = { status: 'awaiting_payment', version: 1, payment: 'none', reason: null } as const;
+  const engine = { ...api.engine, queryStatus: () => Promise.resolve(behind) };
+  const app = await api.withParts({ engine });
+  const buyer = await app.shopper();
+  const orderNo = await buyer.buy(saleId);
+  await api.store(orderNo, 'started');
+  const stored = await api.stores.orders.read(orderNo);
+  if (!stored) throw new Error('it was stored');
+  // Not yet projected: Redis is behind, too.
+  await pay(api.stores, stored.order);
+
+  const reply = await buyer.getOrder(`${orderNo}?source=workflow`);
+
+  const paid = { status: 'paid', version: 2, payment: 'applied' };
+  expect(orderOf(reply)).toMatchObject({ ...paid, source: 'database' });
+  expect(await buyer.readOrder(orderNo)).toMatchObject(paid);
 });
 
 test('an unknown source is refused', async () => {

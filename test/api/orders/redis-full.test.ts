@@ -74,7 +74,7 @@ test('at maxmemory orders that were accepted are read, paid and cancelled', asyn
 
   await withFullMemory(async () => {
     await pressPay(sessionOf(await shopper.pay(toPay)).url);
-    await waitFor('the notice', async () => (await shopper.readOrder(toPay)).payment === 'received');
+    await waitFor('the payment', async () => (await shopper.readOrder(toPay)).status === 'paid');
     expect(orderOf(await shopper.cancel(toCancel))).toMatchObject({ reason: 'shopper_request' });
   });
 });

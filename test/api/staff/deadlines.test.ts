@@ -107,7 +107,10 @@ test('a page that was paid meanwhile pays for the order, and no other opens', as
 
   expect(refusalOf(await shopper.pay(order.orderNo))).toBe('409 already_paid');
   expect(await sessionsOf(order)).toMatchObject([{ status: 'paid' }]);
-  expect((await world.stores.orders.read(order.orderNo))?.state).toMatchObject({ payment: 'received' });
+  expect((await world.stores.orders.read(order.orderNo))?.state).toMatchObject({
+    status: 'paid',
+    version: 3,
+  });
   expect(refusalOf(await extend(order.orderNo, inHours(3)))).toBe('409 not_extendable');
 });
 

@@ -26,6 +26,16 @@ export function sendNotice(
   return send(`${url}/v1/webhooks/payments`, 'POST', { headers, body: tampered ?? body });
 }
 
+/** A payment of a lamp of 49.00 for the order, under an id of its own unless one is given. */
+export function paidNotice(orderNo: string, data: { amount?: number; payment_id?: string } = {}): string {
+  const money = { session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
+  return JSON.stringify({
+    type: 'payment.succeeded',
+    timestamp: new Date().toISOString(),
+    data: { payment_id: `pay_${ulid()}`, ...money, ...data },
+  });
+}
+
 /** An authentic event that moves no money. */
 export const harmlessNotice = (): string =>
   JSON.stringify({ type: 'customer.created', timestamp: new Date().toISOString() });

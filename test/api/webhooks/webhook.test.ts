@@ -1,6 +1,5 @@
 /** Payment notices: committed before they are acknowledged, and refused when forged or malformed. */
 
-import { ulid } from 'ulidx';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
 import { buildSale } from '../../support/factories.ts';
@@ -8,7 +7,7 @@ import { pressPay, refusalOf, send, sessionOf, type Reply, type Shopper } from '
 import { waitFor } from '../../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
 import { openTestLog } from '../test-log.ts';
-import { sendNotice, type Signing } from './signed-notice.ts';
+import { paidNotice, sendNotice, type Signing } from './signed-notice.ts';
 
 let api: TestApi;
 let saleId: string;
@@ -24,16 +23,6 @@ beforeAll(async () => {
 const call = (body: string, { url = api.url, ...signing }: Signing & { url?: string } = {}) =>
   sendNotice(url, body, signing);
 
-function succeeded(orderNo: string, data: { amount?: number; payment_id?: string } = {}): string {
-  const timestamp = new Date().toISOString();
-  const money = { session_id: null, reference: orderNo, amount: 4_900, currency: 'EUR' };
-  return JSON.stringify({
-    type: 'payment.succeeded',
-    timestamp,
-    data: { payment_id: `pay_${ulid()}`, ...money, ...data },
-  });
-}
-
 async function buyStored(): Promise<string> {
   const orderNo = await shopper.buy(saleId);
   await api.store(orderNo);
@@ -47,24 +36,22 @@ async function paymentStatuses(orderNo: string): Promise<unknown> {
 
 const codeOf = (reply: Reply) => (reply.status === 204 ? '204' : refusalOf(reply));
 
-test('a notice is answered 204 once it is committed, and the order then answers payment received', async () => {
+test('a notice is answered 204 once it is committed, and its order is paid by then', async () => {
   const orderNo = await buyStored();
 
-  expect(codeOf(await call(succeeded(orderNo)))).toBe('204');
+  expect(codeOf(await call(paidNotice(orderNo)))).toBe('204');
 
-  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ payment: 'received', version: 2 });
-  const order = await waitFor('the projection', async () => {
-    const seen = await shopper.readOrder(orderNo);
-    return seen.payment === 'received' && seen;
-  });
-  expect(order).toMatchObject({ status: 'awaiting_payment', version: 2 });
+  const paid = { status: 'paid', payment: 'applied', version: 2 };
+  expect((await api.stores.orders.read(orderNo))?.state).toMatchObject(paid);
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'applied' }]);
+  expect(await shopper.awaitStatus(orderNo, 'paid')).toMatchObject(paid);
   expect(refusalOf(await shopper.pay(orderNo))).toBe('409 already_paid');
   expect(refusalOf(await shopper.cancel(orderNo))).toBe('409 already_paid');
 });
 
 test('the raw bytes are kept as they came', async () => {
   const orderNo = await buyStored();
-  const body = ` ${succeeded(orderNo).replace('{', '{\n  ')} `;
+  const body = ` ${paidNotice(orderNo).replace('{', '{\n  ')} `;
 
   expect(codeOf(await call(body))).toBe('204');
 
@@ -81,7 +68,7 @@ test.each([
 ] as const)('money %s is taken too', async (_, buy, amount, status) => {
   const orderNo = await buy();
 
-  expect(codeOf(await call(succeeded(orderNo, { amount })))).toBe('204');
+  expect(codeOf(await call(paidNotice(orderNo, { amount })))).toBe('204');
 
   expect(await paymentStatuses(orderNo)).toEqual([{ status }]);
 });
@@ -97,18 +84,18 @@ test('a failed payment, and an event that moves no money, are taken', async () =
 
 test.each<[string, Signing]>([
   ['signed with another secret', { secret: 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=' }],
-  ['changed after it was signed', { tampered: succeeded('s-0-1-01JD0000000000000000000000') }],
+  ['changed after it was signed', { tampered: paidNotice('s-0-1-01JD0000000000000000000000') }],
   ['from an hour ago', { sentAt: new Date(Date.now() - 60 * 60 * 1000) }],
 ])('a notice %s is refused with 401, and nothing is stored', async (_, notice) => {
   const orderNo = await buyStored();
 
-  expect(codeOf(await call(succeeded(orderNo), notice))).toBe('401 invalid_signature');
+  expect(codeOf(await call(paidNotice(orderNo), notice))).toBe('401 invalid_signature');
 
   expect(await api.countRows('payment_events', orderNo)).toBe(0);
   expect(await paymentStatuses(orderNo)).toEqual([]);
 });
 
-test.each(['{"type":', '[', '7', '', succeeded('x')])(
+test.each(['{"type":', '[', '7', '', paidNotice('x')])(
   'a notice is verified before it is read: of %j without a signature nothing is said but that',
   async (body) => {
     const reply = await send(`${api.url}/v1/webhooks/payments`, 'POST', { body });
@@ -121,7 +108,7 @@ test('forged notices are one line in the log, with the reason and without body o
   const { log, lines } = openTestLog();
   const app = await api.withParts({ log });
   const secret = 'whsec_YW5vdGhlci1zZWNyZXQtZm9yLXRlc3RzLTAyMDI=';
-  const body = succeeded('forged'.repeat(300));
+  const body = paidNotice('forged'.repeat(300));
 
   await call(body, { url: app.url, secret });
   await call(body, { url: app.url, secret });
@@ -166,7 +153,7 @@ test('while MySQL is away a notice is not acknowledged, so that it comes again',
   onTestFinished(() => pool.end());
   const app = await api.withParts({ pool, ...parts });
 
-  const reply = await call(succeeded(await shopper.buy(saleId)), { url: app.url });
+  const reply = await call(paidNotice(await shopper.buy(saleId)), { url: app.url });
 
   expect(codeOf(reply)).toBe('503 inbox_unavailable');
   expect(reply.headers.get('retry-after')).toBe('1');
@@ -178,5 +165,5 @@ test('pressing pay at the provider brings the notice', async () => {
   await pressPay(sessionOf(await shopper.pay(orderNo)).url);
 
   await waitFor('the notice', async () => (await api.countRows('payment_events', orderNo)) === 1);
-  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'received' }]);
+  expect(await paymentStatuses(orderNo)).toEqual([{ status: 'applied' }]);
 });

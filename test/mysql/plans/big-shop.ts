@@ -19,9 +19,10 @@ const KINDS: Record<string, { count: number; make: (stores: TestStores, order: O
     refundDue: { count: 200, make: makeRefundDue },
     open: { count: 5_000, make: (stores, order) => stores.orders.storeOrder(order, 'started') },
     due: { count: 2_000, make: (stores, order) => stores.orders.storeOrder(order, 'due') },
-    received: { count: 3_000, make: makeReceived },
+    untold: { count: 3_000, make: makeUntold },
+    unended: { count: 1_000, make: makeUnended },
     closing: { count: 2_000, make: makeClosing },
-    failed: { count: 7_000, make: (stores, order) => stores.orders.abandon(order, 'store_unavailable') },
+    failed: { count: 7_000, make: makeFailed },
     unmatched: { count: 100, make: (stores, order) => pay(stores, order) },
   };
 
@@ -78,17 +79,33 @@ async function makePaid(stores: TestStores, order: Order): Promise<void> {
     expiresAtMs: null,
   });
   await pay(stores, order);
-  await stores.orders.markPaid(order.orderNo);
+  await follow(stores, order);
 }
+
+/** Redis has its end, and so has its workflow. */
+const follow = (stores: TestStores, { orderNo }: Order) => stores.endings.completeFollow([orderNo], true);
 
 async function makeCancelled(stores: TestStores, { orderNo, ...order }: Order): Promise<void> {
   await stores.orders.storeOrder({ orderNo, ...order }, 'started');
   await stores.orders.cancel(orderNo, 'payment_timeout', { force: true });
+  await follow(stores, { orderNo, ...order });
 }
 
-async function makeReceived(stores: TestStores, order: Order): Promise<void> {
+async function makeFailed(stores: TestStores, order: Order): Promise<void> {
+  await stores.orders.abandon(order, 'store_unavailable');
+  await follow(stores, order);
+}
+
+/** It was paid, and neither Redis nor its workflow has followed. */
+async function makeUntold(stores: TestStores, order: Order): Promise<void> {
   await stores.orders.storeOrder(order, 'started');
   await pay(stores, order);
+}
+
+/** It ended without a workflow, and one may have begun. */
+async function makeUnended(stores: TestStores, order: Order): Promise<void> {
+  await stores.orders.storeOrder(order, 'claimed');
+  await stores.endings.endOne(order.orderNo, { force: false });
 }
 
 async function makeClosing(stores: TestStores, order: Order): Promise<void> {

@@ -1,12 +1,13 @@
 /**
- * One order in memory for workflow tests alone: it decides as
- * MySQL and Redis do, and its steps can fail, wait and be raced.
+ * One order in memory, for workflow tests alone. What becomes of it is decided as for a stored order, and its
+ * steps can fail, wait and be raced.
  */
 
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities, StockSettled } from '../../../src/activities/index.ts';
 import type { PaymentStatus } from '../../../src/money/payment.ts';
+import { decide, type Change, type Refusal, type Wish } from '../../../src/orders/change.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import {
   isFinal,
@@ -53,32 +54,31 @@ export function createOrderBook(
     return stored;
   }
 
-  function change(next: Partial<OrderState>): OrderState {
-    const current = mustBeStored();
-    stored = { ...current, ...next, version: current.version + 1 };
-    return stored;
+  function change(wish: Wish): Change | Refusal {
+    const state = mustBeStored();
+    const hasOpenPage = session === 'open' || session === 'paid-unnoticed';
+    const extensionLeftMs = state.reason === null ? extensionMs : 0;
+    const locked = { order, state, mayRun: true, isEnding: false, hasOpenPage, extensionLeftMs };
+    const decided = decide(locked, wish);
+    if (decided.kind === 'changed') stored = decided.states.at(-1) ?? state;
+    return decided;
   }
 
-  /**
-   * The wrong amount is parked; the first right one is the order's, if it still waits; any other goes back.
-   */
-  function settle(): void {
+  function applyPayments(): void {
     for (const payment of payments.filter(({ status }) => status === 'received')) {
-      const { status, payment: known } = mustBeStored();
-      if (payment.amount !== order.total) payment.status = 'parked';
-      else if (status !== 'awaiting_payment') payment.status = 'refund_due';
-      else if (known === 'none') change({ payment: 'received' });
+      const { kind } = change({ kind: 'pay', amount: payment.amount, currency: order.currency });
+      payment.status = kind === 'changed' ? 'applied' : kind === 'refund' ? 'refund_due' : 'parked';
     }
   }
 
   function store(): void {
     stored ??= { status: 'awaiting_payment', version: 1, payment: 'none', reason: null };
-    settle();
+    applyPayments();
   }
 
   function receivePayment(amount = order.total): void {
     payments.push({ amount, status: 'received' });
-    if (stored) settle();
+    if (stored) applyPayments();
   }
 
   function endHold({ status }: OrderState): StockSettled {
@@ -95,33 +95,21 @@ export function createOrderBook(
     }),
     abandonOrder: step('abandonOrder', ({ reason }: { reason: FailureReason }) => {
       stored ??= { status: 'failed', version: 1, payment: 'none', reason };
-      settle();
+      applyPayments();
       const state = mustBeStored();
       return { kind: stored.status === 'failed' ? 'abandoned' : 'stored', state, ...endHold(state) };
     }),
-    markPaid: step('markPaid', () => {
-      const { status, payment } = mustBeStored();
-      if (status !== 'awaiting_payment' || payment !== 'received')
-        return { ...mustBeStored(), ...endHold(mustBeStored()) };
-      for (const received of payments.filter((each) => each.status === 'received'))
-        received.status = 'applied';
-      const state = change({ status: 'paid', payment: 'applied', reason: null });
-      return { ...state, ...endHold(state) };
-    }),
+    markPaid: step('markPaid', () => ({ ...mustBeStored(), ...endHold(mustBeStored()) })),
     cancelOrder: step('cancelOrder', ({ reason, force }): CancelOutcome & StockSettled => {
-      const { status, payment, reason: known } = mustBeStored();
-      if (isFinal(status)) return { kind: 'ended', state: mustBeStored(), ...endHold(mustBeStored()) };
-      if (payment === 'received') return { kind: 'payment-received', state: mustBeStored() };
-      if (extensionMs > 0 && known === null && reason === 'payment_timeout' && !force) {
-        const leftMs = extensionMs;
+      const decided = change({ kind: 'cancel', reason, force, byWorkflow: true });
+      if (decided.kind === 'extended') {
+        const state = { ...mustBeStored(), extendedUntilMs: Date.now() + decided.leftMs };
+        stored = { ...state, version: state.version + 1 };
         extensionMs = 0;
-        return { kind: 'extended', state: change({ extendedUntilMs: Date.now() + leftMs }), leftMs };
+        return { ...decided, state: stored };
       }
-      if (known === null) change({ reason });
-      const isOpen = session === 'open' || session === 'paid-unnoticed';
-      if (isOpen && !force) return { kind: 'sessions-open', state: mustBeStored() };
-      const state = change({ status: 'cancelled' });
-      return { kind: 'ended', state, ...endHold(state) };
+      const state = mustBeStored();
+      return { kind: isFinal(state.status) ? 'ended' : 'sessions-open', state, ...endHold(state) };
     }),
     confirmStock: step('confirmStock', () => {
       stock = stored?.status === 'paid' ? 'sold' : 'moved too early';
@@ -152,10 +140,10 @@ export function createOrderBook(
     stock: () => stock,
     /** The relay or the API stores the order, or a write that took long arrives. */
     store,
-    /** Commits the provider's notice to the inbox, and sends no signal. */
+    /** Commits the provider's notice, which pays for the order once that is stored, and sends no signal. */
     receivePayment,
     /** Records the shopper's wish to cancel, or another, and sends no signal. */
-    requestCancel: (reason: ClosingReason = 'shopper_request') => void change({ reason }),
+    requestCancel: (reason: ClosingReason = 'shopper_request') => void change({ kind: 'close', reason }),
     /** Staff extend the deadline: so much is left of it when the workflow comes to cancel the order. */
     extend: (leftMs: number) => void (extensionMs = leftMs),
     openSession: (kind: 'open' | 'paid-unnoticed') => void (session = kind),

@@ -25,6 +25,10 @@ export interface Stage {
   query: () => Promise<OrderState>;
   /** Starts the order and waits until the shopper may pay. */
   untilPayable: () => Promise<void>;
+  /** Tells the workflow that its order is paid, as the process does that has committed the payment. */
+  signalPaid: () => Promise<unknown>;
+  /** The provider's notice pays for the order, and the workflow is told. */
+  pay: () => Promise<void>;
   /** Cancels the workflow itself, as an operator does in the Web UI. */
   cancelWorkflow: () => Promise<void>;
   /** Sends any signal, as an operator may. */
@@ -51,6 +55,7 @@ export async function openOrderWorld() {
       const book = createOrderBook(order, options);
       books.set(order.orderNo, book);
       const handle = env.client.workflow.getHandle<typeof OrderWorkflow>(order.orderNo);
+      const signalPaid = () => engine.signalEnded(order.orderNo, { status: 'paid' });
       const stage: Stage = {
         order,
         book,
@@ -64,6 +69,11 @@ export async function openOrderWorld() {
         async untilPayable() {
           await engine.start(order);
           await waitFor('the order to be payable', () => book.state()?.status === 'awaiting_payment');
+        },
+        signalPaid,
+        async pay() {
+          book.receivePayment();
+          await signalPaid();
         },
         async cancelWorkflow() {
           await handle.cancel();

@@ -109,8 +109,8 @@ export function makeOrder(order, { names, money, onPay }) {
   const items = order.items.map(
     (/** @type {any} */ { sku, quantity }) => `${quantity} × ${names.get(sku) ?? sku}`,
   );
-  const isPayable = order.status === 'awaiting_payment' && order.payment === 'none' && !order.closing;
-  const word = order.payment === 'received' ? 'Payment received' : (WORDS[order.status] ?? order.status);
+  const isPayable = order.status === 'awaiting_payment' && !order.closing;
+  const word = WORDS[order.status] ?? order.status;
   return make(
     'li',
     { className: 'card order' },

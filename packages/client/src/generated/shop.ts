@@ -50,7 +50,7 @@ export interface Purchase {
 }
 
 export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderItemsItem = {
   sku: string;
@@ -257,7 +257,7 @@ export interface CalledOffProblem {
 }
 
 export type SoldOutProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type SoldOutProblemOpenOrdersItemItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -299,7 +299,7 @@ export interface SoldOutProblem {
 }
 
 export type LimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type LimitReachedProblemOpenOrdersItemItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -341,7 +341,7 @@ export interface LimitReachedProblem {
 }
 
 export type SaleLimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type SaleLimitReachedProblemOpenOrdersItemItemsItem = {
   sku: string;
   /** @minimum 1 */
@@ -689,7 +689,7 @@ export interface PaymentUnavailableProblem {
 }
 
 export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderWithSourcePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderWithSourcePayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderWithSourceItemsItem = {
   sku: string;

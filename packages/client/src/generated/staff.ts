@@ -441,7 +441,7 @@ export interface NotCalledOffProblem {
 }
 
 export type StaffOrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type StaffOrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type StaffOrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type StaffOrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type StaffOrderItemsItem = {
   sku: string;
@@ -504,7 +504,7 @@ export interface StatusUnavailableProblem {
 }
 
 export type OrderFileStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderFilePayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderFilePayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type OrderFileReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderFileItemsItem = {
   sku: string;
@@ -558,7 +558,7 @@ export type OrderFileReversalsItem = {
 };
 
 export type OrderFileHistoryItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderFileHistoryItemPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderFileHistoryItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type OrderFileHistoryItem = {
   /** @minimum 1 */
   version: number;
@@ -647,6 +647,7 @@ export interface OrderFile {
   deadline: string;
   pollAfterMs: number | null;
   userId: string;
+  workflowStartedAt: string | null;
   payments: OrderFilePaymentsItem[];
   reversals: OrderFileReversalsItem[];
   refunds: Refund[];
@@ -665,7 +666,7 @@ export interface OrderNotFoundProblem {
 }
 
 export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderPayment = 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderItemsItem = {
   sku: string;
@@ -908,7 +909,7 @@ export type Event = {
   saleId: string;
   status: 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
   version: number;
-  payment: 'none' | 'received' | 'applied' | 'disputed' | 'refunded';
+  payment: 'none' | 'applied' | 'disputed' | 'refunded';
   reason: 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
   /** @minimum 0 */
   refunded: number;
