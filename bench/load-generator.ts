@@ -84,7 +84,7 @@ async function offerClosed({ seconds }: Load, connections: Purchaser[], buy: Buy
 
 /** So many a second, however they are answered. */
 async function offerOpen(
-  load: Pick<Load, 'seconds'> & { rate: number; connect: Connect },
+  load: Pick<Load, 'seconds' | 'connectionsMax'> & { rate: number; connect: Connect },
   connections: Purchaser[],
   buy: Buy,
 ): Promise<void> {
@@ -109,6 +109,7 @@ async function offerOpen(
     serve(purchaser);
   };
 
+  const connectionsMax = load.connectionsMax ?? CONNECTIONS_MAX;
   const startMs = performance.now();
   const total = load.rate * load.seconds;
   for (let sent = 0; sent < total;) {
@@ -117,7 +118,7 @@ async function offerOpen(
       queue.push(startMs + (sent * 1_000) / load.rate);
       const purchaser = takeIdle();
       if (purchaser) serve(purchaser);
-      else if (connections.length < CONNECTIONS_MAX) void openAnother();
+      else if (connections.length < connectionsMax) void openAnother();
     }
     await delay(1);
   }

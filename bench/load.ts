@@ -17,6 +17,8 @@ export const loadSchema = z.object({
   seconds: z.number(),
   /** Open before the first purchase. */
   connections: z.int(),
+  /** With a rate more are opened while none is free. Absent: as many as the generator can have. */
+  connectionsMax: z.int().optional(),
   /**
    * Purchases a second, however they are answered; null:
    * each connection asks again as soon as it is answered.

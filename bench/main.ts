@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- <rush|burst|overload|peak|money|herds|watch>`: one measurement on servers of its own.
+ * `npm run bench -- <rush|burst|overload|peak|money|herds|watch|two-sales>`: one measurement on servers of
+ * its own.
  * `work`: what the work before a purchase costs a device and the API.
  * `npm run bench -- compare`: all designs side by side; with `--check`, which parts are older than the code.
  * `capacity`: what an order costs, and how far more processes help. Both write their pages, as
@@ -16,6 +17,7 @@ import { overload } from './overload.ts';
 import { peak } from './peak.ts';
 import { rush } from './rush.ts';
 import { USUAL_SETTINGS } from './servers.ts';
+import { twoSales } from './two-sales.ts';
 import { watch } from './watch.ts';
 import { work } from './work.ts';
 
@@ -27,6 +29,7 @@ const BENCHES = {
   money: () => withBenchCheckout(money),
   herds: () => withBenchCheckout(herds),
   watch: () => withBenchCheckout(watch, USUAL_SETTINGS),
+  'two-sales': () => withBenchCheckout(twoSales, USUAL_SETTINGS),
   work,
   async capacity() {
     process.exit(await capacity(process.argv.slice(3)));

@@ -30,17 +30,18 @@ ARGV
   2   idempotencyTtlMs     life of an idempotency entry (ms)
   3   storesPerSecond      orders that MySQL stores per second
   4   waitingElsewhere     orders in the outboxes of all other sales
-  5…  orderNo              of each order, with all that follow
-  6…  epoch                the epoch that the orderNo was made for
-  7…  userId
-  8…  idempotencyKey
-  9…  fingerprint          digest of the request
-  10…  items               JSON list of sku, quantity (units): the cart; each SKU once
-  11…  carried             what no script reads of the order (JSON)
-  12…  chargesTotal        sum of the charges (minor units), which may be negative
-  13…  expectedTotal       the total that the shopper saw (minor units); empty: none is expected
-  14…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
-  15…  isSingleUse         1: the ticket is spent by this order; 2: so is one that was worked for; 0: it is not
+  5   outboxesElsewhere    those of other sales that are not empty
+  6…  orderNo              of each order, with all that follow
+  7…  epoch                the epoch that the orderNo was made for
+  8…  userId
+  9…  idempotencyKey
+  10…  fingerprint         digest of the request
+  11…  items               JSON list of sku, quantity (units): the cart; each SKU once
+  12…  carried             what no script reads of the order (JSON)
+  13…  chargesTotal        sum of the charges (minor units), which may be negative
+  14…  expectedTotal       the total that the shopper saw (minor units); empty: none is expected
+  15…  ticketEndsAtMs      from when on the request's ticket is refused (Unix ms); 0: it has no ticket
+  16…  isSingleUse         1: the ticket is spent by this order; 2: so is one that was worked for; 0: it is not
 
 Replies, one an order
   reserved        orderNo, total (minor units), currency, reservedAt (Unix ms), paymentWindow (ms),
@@ -66,7 +67,7 @@ Replies, one an order
   total-changed   total (minor units), currency
                                      another total than the expected one
   backlog-full    waiting, bound     more orders wait in the outboxes of all sales than MySQL stores within a
-                                     third of the window
+                                     third of the window, and in this one is its equal part of them or more
   memory-full     used, bound (bytes)
                                      the rest of maxmemory is for the orders that were accepted
 ]]
@@ -74,8 +75,9 @@ local saleKey, stockKey, limitsKey = KEYS[1], KEYS[2], KEYS[3]
 local outboxKey, deadlinesKey = KEYS[4], KEYS[5]
 local openKey, unpaidKey = KEYS[6], KEYS[7]
 local saleId, idempotencyTtlMs = ARGV[1], ARGV[2]
-local storesPerSecond, waitingElsewhere = tonumber(ARGV[3]), tonumber(ARGV[4])
-local firstRepeated = 5
+local storesPerSecond = tonumber(ARGV[3])
+local waitingElsewhere, outboxesElsewhere = tonumber(ARGV[4]), tonumber(ARGV[5])
+local firstRepeated = 6
 -- Of maxmemory. Being read, shown and ended takes an accepted order less than a tenth of what it has already.
 local keptFree = 0.1
 
@@ -89,7 +91,7 @@ local keptFree = 0.1
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
 local sale, isTrusted, opensAt, closesAt, paymentWindow, currency, now
 local skus, bought, boughtInSale = {}, {}, {}
-local waiting, bound, used, usable
+local waiting, bound, part, used, usable
 -- Orders of this call that are accepted: in turn, by the key of their request, by the ticket that they spent.
 local accepted, acceptedByRequest, spentBy = {}, {}, {}
 
@@ -167,9 +169,12 @@ local function openOrdersOf(userId)
   return table.concat(orderNos, ' ')
 end
 
+-- Sales whose outboxes are not empty share the bound: each may fill its part, whatever the others have. A
+-- sale keeps what it has when others come, so of n sales at most bound * (1 + 1/2 + ... + 1/n) orders wait.
 local function readBacklog()
-  waiting = redis.call('XLEN', outboxKey) + waitingElsewhere
+  waiting = redis.call('XLEN', outboxKey)
   bound = math.floor(storesPerSecond * paymentWindow / 3000)
+  part = bound / (outboxesElsewhere + 1)
   -- Else only written: a key of another type must fail before the first write, not after it.
   redis.call('HLEN', limitsKey)
   redis.call('ZCARD', deadlinesKey)
@@ -317,8 +322,8 @@ local function decide(order)
     readBacklog()
     readMemory()
   end
-  if waiting >= bound then
-    return { 'backlog-full', integer(waiting), integer(bound) }
+  if waiting + waitingElsewhere >= bound and waiting >= part then
+    return { 'backlog-full', integer(waiting + waitingElsewhere), integer(bound) }
   end
   if used > usable then
     return { 'memory-full', integer(used), integer(usable) }

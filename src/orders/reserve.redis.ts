@@ -247,7 +247,7 @@ const reserveReplies = z.array(reserveReply);
 export const reserveScript = defineScript({
   file: 'reserve',
   keys: ['sale', 'stock', 'limits', 'outbox', 'deadlines', 'open', 'unpaid'],
-  args: ['saleId', 'idempotencyTtlMs', 'storesPerSecond', 'waitingElsewhere'],
+  args: ['saleId', 'idempotencyTtlMs', 'storesPerSecond', 'waitingElsewhere', 'outboxesElsewhere'],
   repeatedKeys: ['order', 'idem', 'ticket'],
   repeated: [
     'orderNo',
@@ -308,6 +308,7 @@ function createReserveTogether(redis: RedisClient, { storesPerSecond }: { stores
     const [first] = askers;
     assert(first, 'a call is for an order at least');
     const { saleId, keys } = first.purchase;
+    const elsewhere = outboxes.countWithout(keys.outbox);
     try {
       const replies = await run(redis, reserveScript, {
         keys,
@@ -315,7 +316,8 @@ function createReserveTogether(redis: RedisClient, { storesPerSecond }: { stores
           saleId,
           idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
           storesPerSecond,
-          waitingElsewhere: outboxes.countWithout(keys.outbox),
+          waitingElsewhere: elsewhere.orders,
+          outboxesElsewhere: elsewhere.outboxes,
         },
         repeated: askers.map(({ purchase }) => purchase.row),
       });

@@ -7,10 +7,11 @@ import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promi
 import { SYSTEM_CLOCK } from '../clock.ts';
 import { orderKeys } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
+import { createTurns } from '../turns.ts';
 import { abandonOrder, storeWithHold } from './both-stores.ts';
 import { withShown, type Order } from './content.ts';
 import { follow } from './follow.ts';
-import type { FailureReason, OrderState } from './order.ts';
+import { parseOrderNo, type FailureReason, type OrderState } from './order.ts';
 import type { ReservedOrder } from './reservations.redis.ts';
 
 /** Orders of one transaction: half of what a relay may store in one, in a process that sells meanwhile. */
@@ -39,6 +40,7 @@ export type Storing = ReturnType<typeof createStoring>;
 interface Waiting {
   /** By the clock. */
   untilMs: number;
+  saleId: string;
   askers: Set<(end: StoringEnd) => void>;
   order?: Order;
 }
@@ -50,13 +52,20 @@ export function createStoring(stores: Stores, clock = SYSTEM_CLOCK) {
   let working: Promise<void> | undefined;
   let isStopping = false;
 
+  /** In turns by sale: callers of a sale in a rush wait for the next batch, and not those of the others. */
   function takeBatch(): string[] {
+    if (isStopping) return [];
     const nowMs = clock.nowMs();
-    const batch: string[] = [];
-    if (isStopping) return batch;
-    for (const [orderNo, { untilMs }] of waiting) {
+    const turns = createTurns<string>();
+    for (const [orderNo, { untilMs, saleId }] of waiting) {
       if (untilMs <= nowMs) waiting.delete(orderNo);
-      else if (batch.push(orderNo) === BATCH_MAX) break;
+      else turns.add(saleId, orderNo);
+    }
+    const batch: string[] = [];
+    while (batch.length < BATCH_MAX) {
+      const next = turns.take();
+      if (next === undefined) break;
+      batch.push(next);
     }
     return batch;
   }
@@ -112,7 +121,7 @@ export function createStoring(stores: Stores, clock = SYSTEM_CLOCK) {
      */
     store(orderNo: string, untilMs: number): Promise<StoringEnd> {
       return new Promise((resolve) => {
-        const asked = waiting.get(orderNo) ?? { askers: new Set(), untilMs };
+        const asked = waiting.get(orderNo) ?? { askers: new Set(), untilMs, saleId: saleIdOf(orderNo) };
         const lateMs = untilMs - clock.nowMs();
         const endWait = clock.after(lateMs, () => end({ kind: 'late', order: asked.order }));
         const end = (how: StoringEnd): void => {
@@ -134,6 +143,8 @@ export function createStoring(stores: Stores, clock = SYSTEM_CLOCK) {
     },
   };
 }
+
+const saleIdOf = (orderNo: string): string => parseOrderNo(orderNo)?.saleId ?? '';
 
 interface Accepted extends ReservedOrder {
   entryId: string;

@@ -346,15 +346,21 @@ export function createOutboxCounts(redis: RedisClient) {
 
   return {
     /**
-     * The orders in all other outboxes than this one, at the last look. A new look is begun where that was a
-     * while ago, and not waited for: the first count of a process is 0.
+     * The orders in all other outboxes than this one, and how many outboxes have them, at the last look. A
+     * new look is begun if that was a while ago, and not waited for: the first counts of a process are 0.
      */
-    countWithout(outbox: string): number {
+    countWithout(outbox: string): { orders: number; outboxes: number } {
       if (performance.now() >= nextLookMs) {
         nextLookMs = Infinity;
         void look();
       }
-      return [...counts].reduce((sum, [key, count]) => (key === outbox ? sum : sum + count), 0);
+      const elsewhere = { orders: 0, outboxes: 0 };
+      for (const [key, count] of counts) {
+        if (key === outbox) continue;
+        elsewhere.orders += count;
+        elsewhere.outboxes += 1;
+      }
+      return elsewhere;
     },
   };
 }

@@ -6,7 +6,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { LimitFunction } from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { isInvalidValue } from '../mysql/connection.ts';
 import { abandonOrder } from '../orders/both-stores.ts';
@@ -210,8 +209,8 @@ async function isLostWithSale(saleStock: ReadDeps['saleStock'], orderNo: string)
 interface StoreAheadDeps extends LostHoldDeps {
   outbox: LostHoldDeps['outbox'] & Pick<Outbox, 'acknowledge'>;
 
-  /** Bounds the transactions under way, over all sales of a relay; first come, first served. */
-  storing: LimitFunction;
+  /** Bounds the transactions under way, over all sales of a relay, which take turns. */
+  storing: <T>(work: () => Promise<T>) => Promise<T>;
   watch?: LoopWatch;
 }
 
@@ -435,16 +434,18 @@ export interface FollowerDeps extends Stores, Omit<StartDeps, 'outbox' | 'reserv
   outbox: Outbox;
   /** Entries of a page, which is also one store batch. */
   outboxPage: number;
+  /** Of all sales of the relay. */
+  storesAtOnce: number;
   saleId: string;
   burst: Burst;
   living: Pick<LivingWorkers, 'list'>;
 }
 
 export function createOutboxFollower(deps: FollowerDeps) {
-  const { outbox, outboxPage: pageSize, storing, saleId, gate, burst, living, log } = deps;
+  const { outbox, outboxPage: pageSize, storesAtOnce, saleId, gate, burst, living, log } = deps;
   const pages = createOutboxPages(outbox, pageSize);
   // One page is read while others are stored; more would only wait here instead of in Redis.
-  const pagesMax = storing.concurrency + 1;
+  const pagesMax = storesAtOnce + 1;
   const underWay = new Set<Promise<void>>();
   /** At most as many starts as the engine budget has slots. */
   const starting = new Set<Promise<void>>();

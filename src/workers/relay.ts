@@ -3,13 +3,13 @@
  * start or signal due workflows.
  */
 
-import pLimit from 'p-limit';
 import type { OrderEngine } from '../engine/order-engine.ts';
 import { formatSaleShard, wholeSale, type SaleShard } from '../redis/keys.ts';
 import { createOutbox, findActive, listSales, registerSales } from '../redis/outbox.ts';
 import { IN_REDIS_PAGE } from '../sales/sale.ts';
 import { BEAT_EVERY_MS } from '../status/status.ts';
 import type { Stores } from '../stores/open.ts';
+import { limitInTurns } from '../turns.ts';
 import { createLivingWorkers } from './living-workers.ts';
 import { runLoop, type LoopWatch } from './loop.ts';
 import { createBurst } from './outbox-follower.ts';
@@ -25,7 +25,7 @@ export interface RelayDeps extends Stores {
   workerId: string;
   /** Entries of a page of an outbox. */
   outboxPage: number;
-  /** Store transactions at once, over all sales. */
+  /** Store transactions at once, over all sales. Sales take turns. */
   storesAtOnce: number;
   engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
 }
@@ -36,7 +36,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
   const living = createLivingWorkers();
   const gate = createEngineGate(deps.budget, log);
   const burst = createBurst();
-  const storing = pLimit(deps.storesAtOnce);
+  const storeInTurn = limitInTurns(deps.storesAtOnce);
   const followers = new Map<string, Follower>();
 
   async function follow(saleShard: SaleShard, until: AbortSignal): Promise<void> {
@@ -51,7 +51,7 @@ export async function runRelay(deps: RelayDeps, signal: AbortSignal): Promise<vo
         gate,
         burst,
         living,
-        storing,
+        storing: (work) => storeInTurn(saleShard.saleId, work),
         // Not `until`: a Redis that has lost its data knows no sales for a moment.
         stopping: signal,
         log: bound,

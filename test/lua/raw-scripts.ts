@@ -50,6 +50,7 @@ export interface ReserveCall {
   fingerprint: string;
   storesPerSecond: number;
   waitingElsewhere: number;
+  outboxesElsewhere: number;
   lines: readonly { sku: string; quantity: number }[];
   carried: string;
   chargesTotal: number;
@@ -73,6 +74,7 @@ export function buildReserveCall(
     fingerprint: 'f',
     storesPerSecond: 100,
     waitingElsewhere: 0,
+    outboxesElsewhere: 0,
     lines: [{ sku: 'lamp', quantity: 1 }],
     carried: '{}',
     chargesTotal: 0,
@@ -99,11 +101,11 @@ export async function callReserveTogether(
   redis: RedisClient,
   calls: readonly [ReserveCall, ...ReserveCall[]],
 ): Promise<string[][]> {
-  const [{ saleId, storesPerSecond, waitingElsewhere }] = calls;
+  const [{ saleId, storesPerSecond, waitingElsewhere, outboxesElsewhere }] = calls;
   const keys = saleKeys({ saleId, shard: 0 });
   const answer = await send(redis, reserve, {
     keys,
-    args: { saleId, idempotencyTtlMs: DAY_MS, storesPerSecond, waitingElsewhere },
+    args: { saleId, idempotencyTtlMs: DAY_MS, storesPerSecond, waitingElsewhere, outboxesElsewhere },
     repeated: calls.map((call) => ({
       ...call,
       order: keys.order(call.orderNo),

@@ -7,7 +7,14 @@ import { saleKeys } from '../../src/redis/keys.ts';
 import { putIntoOutbox } from '../../src/redis/outbox.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { openTestStores, type TestStores } from '../support/stores.ts';
-import { buildReserveCall, callReserve, newOrderNo, snapshot, expectUnchanged } from './raw-scripts.ts';
+import {
+  buildReserveCall,
+  callReserve,
+  callReserveTogether,
+  newOrderNo,
+  snapshot,
+  expectUnchanged,
+} from './raw-scripts.ts';
 
 let stores: TestStores;
 beforeAll(async () => {
@@ -162,13 +169,40 @@ test('a user over the limit is refused with the limit and the units that they ha
 });
 
 test('orders that wait in the outbox and in those of other sales together fill the backlog', async () => {
-  // One order a second and a window of nine seconds: three may wait.
+  // One order a second and a window of nine seconds: three may wait, and half of them are this sale's part.
   const { saleId } = await openSale({ paymentWindowMs: 9_000 });
-  const slow = { storesPerSecond: 1, waitingElsewhere: 2 };
-  expect((await callReserve(stores.redis, buildReserveCall(saleId, slow)))[0]).toBe('reserved');
+  const slow = { storesPerSecond: 1, waitingElsewhere: 2, outboxesElsewhere: 1 };
+  for (const userId of ['bo', 'cy'])
+    expect((await callReserve(stores.redis, buildReserveCall(saleId, { ...slow, userId })))[0]).toBe(
+      'reserved',
+    );
   const before = await snapshot(stores.redis, saleId);
-  expect(await callReserve(stores.redis, buildReserveCall(saleId, slow))).toEqual(['backlog-full', '3', '3']);
+  expect(await callReserve(stores.redis, buildReserveCall(saleId, slow))).toEqual(['backlog-full', '4', '3']);
   expect(await snapshot(stores.redis, saleId)).toEqual(before);
+});
+
+test('however many orders of two other sales wait, a sale fills its third of the backlog', async () => {
+  const { saleId } = await openSale({ paymentWindowMs: 18_000 });
+  const slow = { storesPerSecond: 1, waitingElsewhere: 300, outboxesElsewhere: 2 };
+  const call = (userId: string) => buildReserveCall(saleId, { ...slow, userId });
+
+  const replies = await callReserveTogether(stores.redis, [call('ada'), call('bo'), call('cy')]);
+
+  expect(replies.map(([kind]) => kind)).toEqual(['reserved', 'reserved', 'backlog-full']);
+  expect(replies[2]).toEqual(['backlog-full', '302', '6']);
+});
+
+test('a sale beside others with few orders takes what they leave of the backlog', async () => {
+  const { saleId } = await openSale({ paymentWindowMs: 18_000 });
+  const slow = { storesPerSecond: 1, waitingElsewhere: 2, outboxesElsewhere: 2 };
+  const call = (userId: string) => buildReserveCall(saleId, { ...slow, userId });
+
+  const replies = await callReserveTogether(stores.redis, [
+    call('ada'),
+    ...['bo', 'cy', 'dee', 'eve'].map(call),
+  ]);
+
+  expect(replies.map(([kind]) => kind)).toEqual([...Array(4).fill('reserved'), 'backlog-full']);
 });
 
 test('the store passes a full backlog on as numbers', async () => {

@@ -48,6 +48,7 @@ async function openRelay(world: RelayWorld, meanwhile: () => Promise<unknown>) {
     burst: createBurst(),
     living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
+    storesAtOnce: 2,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,

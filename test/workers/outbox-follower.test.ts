@@ -54,6 +54,7 @@ async function openFollower(world: RelayWorld, parts: Partial<FollowerDeps> = {}
     burst: createBurst(),
     living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
+    storesAtOnce: 2,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,

@@ -253,6 +253,7 @@ test('a relay that comes before the keeper stores what was sold of a raise and o
     burst: createBurst(),
     living: { list: () => undefined },
     outboxPage: OUTBOX_PAGE,
+    storesAtOnce: 2,
     storing: pLimit(2),
     stopping: new AbortController().signal,
     log: silent,

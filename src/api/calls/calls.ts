@@ -62,7 +62,8 @@ interface ShopGuards {
 
 /**
  * A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
- * occupies room in it. A purchase that waits does so around all of that, and occupies none of it.
+ * occupies room in it. A purchase that waits does so around all of that, and occupies none of it. No token is
+ * verified for a purchase whose sale has no room in the lane.
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
@@ -74,11 +75,12 @@ export function mountShop(
     const counted = who === 'provider' ? [countNotices(metrics)] : [];
     const waiting = lane === 'purchases' ? [waits.around] : [];
     const reader = body ? [bodyReader(body, body.isSigned ? bodies.notices : bodies.carts)] : [];
+    const roomy = lane === 'purchases' ? [lanes.purchases.requireRoom] : [];
     const known = who === 'shopper' ? [caller] : [];
     const answer = (ctx: CallContext) => handle(shop, ctx);
     const watching = watch ? [(ctx: CallContext, next: Next) => watch(shop, ctx, next)] : [];
     const inLane = lane === 'watches' ? [] : [lanes[lane].enter];
-    const before = [...counted, ...waiting, ...reader, ...known, ...watching, ...inLane];
+    const before = [...counted, ...waiting, ...reader, ...roomy, ...known, ...watching, ...inLane];
     router.register(path, [method], [...before, answer]);
   }
 }

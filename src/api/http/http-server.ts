@@ -16,6 +16,7 @@ import type { Duplex } from 'node:stream';
 import cors from 'cors';
 import type { Logger } from 'pino';
 import type { Clock } from '../../clock.ts';
+import { createTurns } from '../../turns.ts';
 import type { RequestState } from './auth.ts';
 import {
   type Answered,
@@ -414,33 +415,51 @@ const RETRY_SPREAD_SECONDS = 4;
  */
 const WAIT_MAX_MS = 2_000;
 
+/** A call, as lanes see it. */
+interface Visitor {
+  res: { closed: boolean };
+  /** The body is parsed, and not validated. */
+  state?: { body?: unknown };
+}
+
 export interface LaneOptions {
   /** Worked on at once. */
   placesMax: number;
-  /** Waiting for a place, first come, first served. */
+  /**
+   * How many may wait for a place. The groups in the lane share it: each may have `waitingMax` / groups
+   * waiting. A group that was there before the others keeps what it has, so the group with the k-th most has
+   * at most `waitingMax` / k. All together are at most `waitingMax` · (1 + 1/2 + … + 1/groups).
+   */
   waitingMax: number;
+  /** The group of a call. Groups take turns at the places. Without it all calls are one group. */
+  groupOf?: (call: Visitor) => string;
   /** Called for each refusal, of which there may be thousands a second. */
   onShed: () => void;
   clock: Clock;
 }
 
 export interface Lane {
-  isFull: () => boolean;
+  isFull: (group?: string) => boolean;
   /** Counts a refusal. @returns the seconds after which to come back */
   shed: () => number;
+  /** Refuses a call that `enter` would refuse, so that the steps between do nothing for it. */
+  requireRoom: (call: Visitor, next: () => Promise<unknown>) => Promise<unknown>;
   /** Occupies a place until all work is done, also for a caller that has gone meanwhile. */
-  enter: (ctx: { res: { closed: boolean } }, next: () => Promise<unknown>) => Promise<void>;
+  enter: (call: Visitor, next: () => Promise<unknown>) => Promise<void>;
 }
 
-export function createLane({ placesMax, waitingMax, onShed, clock }: LaneOptions): Lane {
+export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, clock }: LaneOptions): Lane {
   let taken = 0;
-  /** In the order of arrival. */
-  const waiting: Waiting[] = [];
+  /** How many calls of each group are in the lane, at work or waiting. */
+  const present = new Map<string, number>();
+  const waiting = createTurns<Waiting>();
   /** While calls wait, and at most so long beyond. */
   let isWatching = false;
 
-  function isFull(): boolean {
-    return taken >= placesMax && waiting.length >= waitingMax;
+  function isFull(group = ''): boolean {
+    if (taken < placesMax) return false;
+    const groups = present.size + (present.has(group) ? 0 : 1);
+    return waiting.count(group) >= Math.floor(waitingMax / groups);
   }
 
   function shed(): number {
@@ -448,9 +467,15 @@ export function createLane({ placesMax, waitingMax, onShed, clock }: LaneOptions
     return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
   }
 
-  function wait(): Promise<void> {
+  function count(group: string, change: 1 | -1): void {
+    const calls = (present.get(group) ?? 0) + change;
+    if (calls === 0) present.delete(group);
+    else present.set(group, calls);
+  }
+
+  function wait(group: string): Promise<void> {
     return new Promise((start, reject) => {
-      waiting.push({
+      waiting.add(group, {
         start,
         refuse: () => reject(overloaded(shed())),
         untilMs: clock.nowMs() + WAIT_MAX_MS,
@@ -460,37 +485,45 @@ export function createLane({ placesMax, waitingMax, onShed, clock }: LaneOptions
     });
   }
 
-  /** One timer for all: they wait equally long, so the first to come is the first to be late. */
+  /** One timer for all: they wait equally long, so the first of a group is the first of it to be late. */
   function refuseLate(): void {
     const nowMs = clock.nowMs();
-    let [first] = waiting;
-    while (first && first.untilMs <= nowMs) {
-      waiting.shift();
-      first.refuse();
-      [first] = waiting;
-    }
-    isWatching = first !== undefined;
-    if (first) clock.after(first.untilMs - nowMs, refuseLate);
+    for (const { refuse } of waiting.takeWhile(({ untilMs }) => untilMs <= nowMs)) refuse();
+    const nextMs = Math.min(...waiting.firsts().map(({ untilMs }) => untilMs));
+    isWatching = nextMs < Infinity;
+    if (isWatching) clock.after(nextMs - nowMs, refuseLate);
   }
 
-  function leave(): void {
-    const first = waiting.shift();
-    if (first) first.start();
-    else taken -= 1;
+  async function occupy(group: string, work: () => Promise<unknown>): Promise<void> {
+    if (taken < placesMax) taken += 1;
+    else await wait(group);
+    try {
+      await work();
+    } finally {
+      const next = waiting.take();
+      if (next) next.start();
+      else taken -= 1;
+    }
   }
 
   return {
     isFull,
     shed,
-    async enter(ctx, next) {
-      if (isFull()) throw overloaded(shed());
-      if (taken < placesMax) taken += 1;
-      else await wait();
+
+    requireRoom(call, next) {
+      if (isFull(groupOf(call))) throw overloaded(shed());
+      return next();
+    },
+
+    async enter(call, next) {
+      const group = groupOf(call);
+      if (isFull(group)) throw overloaded(shed());
+      count(group, 1);
       try {
-        // The caller has gone and could not learn of its order, and nothing has been done for it yet.
-        if (!ctx.res.closed) await next();
+        // A caller that has gone could not learn of its order, and nothing has been done for it yet.
+        await occupy(group, async () => call.res.closed || next());
       } finally {
-        leave();
+        count(group, -1);
       }
     },
   };
@@ -501,35 +534,6 @@ interface Waiting {
   start: () => void;
   refuse: () => void;
   untilMs: number;
-}
-
-/** While the lane is full a purchase is refused before any work: no routing, no token, no body. */
-export function shedPurchases(lane: Lane, refused: () => void, handle: RequestListener): RequestListener {
-  const refusals = Array.from({ length: RETRY_SPREAD_SECONDS }, (_, i) => prepareRefusal(i + 1));
-  return (request, response) => {
-    if (!isPurchase(request.method, request.url) || !lane.isFull()) {
-      handle(request, response);
-      return;
-    }
-    const { headers, body } = refusals[lane.shed() - 1] ?? prepareRefusal(1);
-    response.writeHead(503, { ...headers, [REQUEST_ID]: requestIdOf(request) }).end(body);
-    refused();
-  };
-}
-
-function isPurchase(method: string | undefined, url: string | undefined): boolean {
-  return method === 'POST' && (url === '/v1/orders' || url?.startsWith('/v1/orders?') === true);
-}
-
-function prepareRefusal(seconds: number): { headers: OutgoingHttpHeaders; body: Buffer } {
-  const body = Buffer.from(problemDocument(overloaded(seconds)));
-  const headers = {
-    ...USUAL_HEADERS,
-    'Content-Type': PROBLEM_TYPE,
-    'Content-Length': body.length,
-    'Retry-After': seconds,
-  };
-  return { headers, body };
 }
 
 export function overloaded(seconds: number): Problem {

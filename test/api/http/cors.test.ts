@@ -116,7 +116,7 @@ test('a page reads refusals, with when to come back', async () => {
   for (const reply of replies) expect(allowed(reply.headers)).toBe(SHOP);
 });
 
-test('a page reads that there is no room, which is answered before any other work, and its preflight has room', async () => {
+test('a page reads that there is no room, which is answered before its token is verified, and its preflight has room', async () => {
   let letGo = (): void => {};
   const gate = new Promise<void>((resolve) => {
     letGo = resolve;
@@ -134,8 +134,8 @@ test('a page reads that there is no room, which is answered before any other wor
   const replies = Array.from({ length: 4 }, () => buyer.placeOrder(cart()));
   const refused = await waitFor('the lane to be full', async () => {
     const probe = await send(`${full.url}/v1/orders`, 'POST', {
-      headers: { origin: SHOP, 'content-type': 'text/plain' },
-      body: '?',
+      headers: { origin: SHOP },
+      body: cart(),
     });
     return refusalOf(probe) === '503 overloaded' && probe;
   });

@@ -82,16 +82,14 @@ const cart = () => ({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 async function fill({ app, shopper, waiting }: SlowApp): Promise<Promise<Reply>[]> {
   const count = FEW.purchasesAtOnce + FEW.purchasesWaiting;
   const replies = Array.from({ length: count }, () => shopper.placeOrder(cart()));
-  // What is no JSON gets no place: it is refused for its type until there is no room for any call.
+  // Without a token it gets no place: it is refused for that until the sale has no room.
   await waitFor('the lane to be full', async () => {
-    const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { headers: plain, body: '?' });
+    const probe = await send(`${app.url}/v1/orders?probe`, 'POST', { body: cart() });
     return refusalOf(probe) === '503 overloaded';
   });
   expect(waiting()).toBe(FEW.purchasesAtOnce);
   return replies;
 }
-
-const plain = { 'content-type': 'text/plain' };
 
 const NONE_SHED = {
   purchases: 0,
@@ -116,13 +114,13 @@ function countOf(replies: readonly Reply[]): { accepted: number; overloaded: num
   return { accepted, overloaded: overloaded.length };
 }
 
-test('while as many purchases are in the API as may be, the next is refused before anything is done for it', async () => {
+test('while as many purchases are in the API as may be, the next is refused before its token is verified', async () => {
   const slow = await openSlow('reserve');
   const replies = await fill(slow);
 
   const [refused, anonymous] = await Promise.all([
     slow.shopper.placeOrder(cart()),
-    send(`${slow.app.url}/v1/orders`, 'POST', { body: 'no token, no JSON' }),
+    send(`${slow.app.url}/v1/orders`, 'POST', { body: cart() }),
   ]);
 
   expect([refusalOf(refused), refusalOf(anonymous)]).toEqual(['503 overloaded', '503 overloaded']);
@@ -133,6 +131,8 @@ test('while as many purchases are in the API as may be, the next is refused befo
   expect((await slow.shopper.placeOrder(cart())).status).toBe(202);
   // The two, and the probe that found the lane full.
   expect(await shedBy(slow)).toEqual({ ...NONE_SHED, purchases: overloaded + 3 });
+  const answers = await scrapeCounter(slow.app.url, 'holdfast_purchases_total');
+  expect(answers).toMatchObject({ accepted: accepted + 1, overloaded: overloaded + 3 });
   expect((await api.stores.saleStock.read(saleId))?.skus[0]).toMatchObject({ held: accepted + 1 });
 });
 
@@ -239,6 +239,119 @@ test('callers come in the order of arrival, and those that have gone meanwhile a
   expect(seen).toEqual(['first', 'last']);
   await enter(present, 'later');
   expect(seen).toEqual(['first', 'last', 'later']);
+});
+
+interface Sold {
+  res: { closed: boolean };
+  state: { body: string };
+}
+
+/** A lane of one place that groups share, whose calls are at work until they are let go, one by one. */
+function openShared(waitingMax: number) {
+  const shed: string[] = [];
+  const clock = createTestClock();
+  const lane = createLane({
+    placesMax: 1,
+    waitingMax,
+    groupOf: ({ state }) => String(state?.body),
+    onShed: () => {},
+    clock,
+  });
+  const begun: string[] = [];
+  const finish: (() => void)[] = [];
+  const enter = (name: string, sale: string): Promise<void> => {
+    const call: Sold = { res: { closed: false }, state: { body: sale } };
+    return lane
+      .enter(call, () => {
+        begun.push(name);
+        return new Promise<void>((resolve) => finish.push(resolve));
+      })
+      .catch(() => void shed.push(name));
+  };
+  return {
+    lane,
+    clock,
+    begun,
+    shed,
+    enter,
+    /** Ends the call that is at work, and waits for the next to begin. */
+    async endOne(): Promise<void> {
+      finish.shift()?.();
+      await new Promise(setImmediate);
+    },
+  };
+}
+
+test('sales take turns at the places of a lane; within a sale the first to come is the first to be served', async () => {
+  const { enter, endOne, begun, shed } = openShared(12);
+  for (const name of ['a1', 'a2', 'a3', 'a4']) void enter(name, 'a');
+  for (const name of ['b1', 'b2', 'c1']) void enter(name, name.slice(0, 1));
+
+  for (let i = 0; i < 7; i += 1) await endOne();
+
+  expect(begun).toEqual(['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4']);
+  expect(shed).toEqual([]);
+});
+
+test('a sale that is alone has all the room to wait, and shares it with those that come', async () => {
+  const { lane, enter, endOne, begun, shed } = openShared(6);
+  for (let i = 0; i < 8; i += 1) void enter(`a${i}`, 'a');
+  await endOne();
+  expect([shed, lane.isFull('a'), lane.isFull('b')]).toEqual([['a7'], false, false]);
+
+  for (let i = 0; i < 4; i += 1) void enter(`b${i}`, 'b');
+  for (let i = 0; i < 3; i += 1) void enter(`c${i}`, 'c');
+  void enter('a8', 'a');
+  await endOne();
+  expect(shed).toEqual(['a7', 'b3', 'c2', 'a8']);
+
+  for (let i = 0; i < 10; i += 1) await endOne();
+  expect(begun).toHaveLength(12);
+  for (let i = 0; i < 7; i += 1) void enter(`d${i}`, 'd');
+  expect(lane.isFull('d')).toBe(true);
+});
+
+test('whoever waits too long is refused, in each queue, and those behind keep their turns', async () => {
+  const { enter, endOne, clock, begun, shed } = openShared(12);
+  for (const name of ['a1', 'a2', 'b1']) void enter(name, name.slice(0, 1));
+  clock.pass(1_000);
+  for (const name of ['b2', 'a3', 'c1']) void enter(name, name.slice(0, 1));
+
+  clock.pass(1_000);
+  await new Promise(setImmediate);
+  expect(shed).toEqual(['a2', 'b1']);
+  await endOne();
+  clock.pass(1_000);
+  await new Promise(setImmediate);
+
+  expect(begun).toEqual(['a1', 'a3']);
+  expect(shed).toEqual(['a2', 'b1', 'b2', 'c1']);
+});
+
+test('while one sale fills the lane, a buyer of another waits for a place, and made-up sales share the part of one', async () => {
+  const slow = await openSlow('reserve');
+  const other = await api.stores.openSale(buildSale());
+  // A process has met the sales that it has shown.
+  for (const id of [saleId, other.saleId]) await send(`${slow.app.url}/v1/sales/${id}`, 'GET');
+  const replies = await fill(slow);
+
+  const calm = slow.shopper.placeOrder({ ...cart(), saleId: other.saleId });
+  const made = Array.from({ length: FEW.purchasesWaiting }, (_, i) =>
+    slow.shopper.placeOrder({ ...cart(), saleId: `made-up-${i}` }),
+  );
+  // The made-up sales share one part, of three.
+  const refused = FEW.purchasesWaiting - FEW.purchasesWaiting / 3;
+  await waitFor('what has no room to be refused', async () => {
+    return (await shedBy(slow))['purchases'] === 1 + refused;
+  });
+  expect(slow.waiting()).toBe(FEW.purchasesAtOnce);
+  slow.letGo();
+
+  expect((await calm).status).toBe(202);
+  expect((await Promise.all(replies)).map(({ status }) => status)).toEqual(replies.map(() => 202));
+  const answers = (await Promise.all(made)).map(refusalOf);
+  expect(answers.filter((answer) => answer === '503 overloaded')).toHaveLength(refused);
+  expect(new Set(answers)).toEqual(new Set(['503 overloaded', '404 sale_not_found']));
 });
 
 test('a flood of reads is refused beyond its own bound, and purchases go on', async () => {
