@@ -428,16 +428,17 @@ CREATE TABLE IF NOT EXISTS push_endpoints (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- sequence: null for a test, which is no event. line: deliveries of one line go one after the other, by their ids; the
--- order's number, or the sale. status: waiting, delivered or parked. due_at: null where it has ended, or waits for the
--- one before it in its line. claimed_until: a worker delivers it. scheduled_at: when the schedule has the next try,
--- where it was made due sooner because the endpoint answers again; as late as due_at: none comes sooner; null: due_at
--- is by the schedule.
+-- order's number, or the sale. turn: the line's sale, or the line where it has none; due deliveries are claimed in turns
+-- by it. status: waiting, delivered or parked. due_at: null where it has ended, or waits for the one before it in its
+-- line. claimed_until: a worker delivers it. scheduled_at: when the schedule has the next try, where it was made due
+-- sooner because the endpoint answers again; as late as due_at: none comes sooner; null: due_at is by the schedule.
 CREATE TABLE IF NOT EXISTS push_deliveries (
   delivery_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   endpoint_id BIGINT UNSIGNED NOT NULL,
   event_id VARCHAR(128) NOT NULL,
   sequence BIGINT UNSIGNED NULL,
   line VARCHAR(128) NOT NULL,
+  turn VARCHAR(128) NOT NULL,
   status VARCHAR(10) NOT NULL,
   attempts INT UNSIGNED NOT NULL DEFAULT 0,
   due_at DATETIME(3) NULL,
@@ -447,7 +448,7 @@ CREATE TABLE IF NOT EXISTS push_deliveries (
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   ended_at DATETIME(3) NULL,
   UNIQUE KEY push_deliveries_once (endpoint_id, event_id),
-  KEY push_deliveries_due (endpoint_id, due_at, delivery_id),
+  KEY push_deliveries_turn (endpoint_id, status, turn, due_at, delivery_id),
   KEY push_deliveries_line (endpoint_id, line, status, delivery_id),
   KEY push_deliveries_status (endpoint_id, status, delivery_id),
   KEY push_deliveries_claimed (endpoint_id, claimed_until),

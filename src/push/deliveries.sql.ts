@@ -6,6 +6,7 @@ import { inTransaction, modify, selectRows, type Pool, type PoolConnection } fro
 import { fromNow, now, takeLease } from '../mysql/leases.ts';
 import { parseOrderNo } from '../orders/order.ts';
 import { park as parkWork, unpark } from '../parked/parked.sql.ts';
+import { type DueDelivery, selectInTurns } from './turns.sql.ts';
 
 /**
  * Deliveries under way to one endpoint, over all workers: a shop's back office is small beside a sale. With
@@ -132,7 +133,7 @@ export interface DeliveryOwner {
 /** The width of the column. */
 const MAX_ERROR_CHARS = 255;
 
-const nextRow = z.object({ delivery_id: z.int() });
+const idRow = z.object({ delivery_id: z.int() });
 const lineRow = z.object({ line: z.string() });
 const endedRow = z.object({ event_id: z.string(), status: z.string() });
 
@@ -156,14 +157,19 @@ export async function addDeliveries(
   const rows = deliveries.map(({ eventId, sequence, line }) => {
     const isHead = !occupied.has(line);
     occupied.add(line);
-    return [endpoint.endpointId, eventId, sequence, line, 'waiting', isHead ? now : null];
+    return [endpoint.endpointId, eventId, sequence, line, turnOf(line), 'waiting', isHead ? now : null];
   });
   await modify(
     connection,
-    `INSERT INTO push_deliveries (endpoint_id, event_id, sequence, line, status, due_at) VALUES ?
+    `INSERT INTO push_deliveries (endpoint_id, event_id, sequence, line, turn, status, due_at) VALUES ?
      ON DUPLICATE KEY UPDATE event_id = push_deliveries.event_id`,
     [rows],
   );
+}
+
+/** The sale of the line. A line of no sale has turns of its own. */
+function turnOf(line: string): string {
+  return parseOrderNo(line)?.saleId ?? line;
 }
 
 async function removeEnded(
@@ -210,7 +216,7 @@ async function promoteNext(connection: PoolConnection, endpointId: number, line:
   // Not one UPDATE with a limit: MariaDB reads and sorts the whole line for it.
   const [next] = await selectRows(
     connection,
-    nextRow,
+    idRow,
     `SELECT delivery_id FROM push_deliveries WHERE endpoint_id = ? AND line = ? AND status = 'waiting'
      ORDER BY delivery_id LIMIT 1 FOR UPDATE`,
     [endpointId, line],
@@ -233,11 +239,21 @@ export async function hurryWaiting(
   endpointId: number,
   which: 'all' | 'fresh',
 ): Promise<void> {
+  // Not one UPDATE: it would read every row that waits, where this reads the index.
+  const later = await selectRows(
+    connection,
+    idRow,
+    `SELECT delivery_id FROM push_deliveries FORCE INDEX (push_deliveries_turn)
+     WHERE endpoint_id = ? AND status = 'waiting' AND due_at > NOW(3)
+       ${which === 'fresh' ? 'AND scheduled_at IS NULL' : ''}`,
+    [endpointId],
+  );
+  if (later.length === 0) return;
   await modify(
     connection,
     `UPDATE push_deliveries SET scheduled_at = COALESCE(scheduled_at, due_at), due_at = NOW(3)
-     WHERE endpoint_id = ? AND due_at > NOW(3) ${which === 'fresh' ? 'AND scheduled_at IS NULL' : ''}`,
-    [endpointId],
+     WHERE delivery_id IN (?) AND due_at > NOW(3)`,
+    [later.map((row) => row.delivery_id)],
   );
 }
 
@@ -272,30 +288,10 @@ const endpointRow = z.object({
   probe_due: z.coerce.boolean(),
   in_flight: z.int(),
 });
-const deliveryRow = z.object({
-  delivery_id: z.int(),
-  event_id: z.string(),
-  sequence: z.int().nullable(),
-  line: z.string(),
-  attempts: z.int(),
-  created_at: z.date(),
-  is_due: z.coerce.boolean(),
-});
-
 /** A delivery that is the caller's until its claim runs out. */
-export interface ClaimedDelivery {
-  deliveryId: number;
+export interface ClaimedDelivery extends DueDelivery {
   endpointId: number;
   endpointName: string;
-  eventId: string;
-  /** Null for a test. */
-  sequence: number | null;
-  line: string;
-  /** How often it was tried, by its schedule. */
-  attempts: number;
-  createdAtMs: number;
-  /** False: it is tried ahead of its schedule, because the endpoint is back or may be. */
-  isDue: boolean;
   /** It tries out whether an endpoint is back that has failed, and nothing else is tried meanwhile. */
   isProbe: boolean;
   /** By MySQL's clock. It distinguishes this claim from the next one. */
@@ -308,38 +304,45 @@ export interface Claim {
   /** The current one first; while rotating also the one before. */
   secrets: string[];
   deliveries: ClaimedDelivery[];
+  /** The sale that had the last turn, for the next claim. */
+  lastTurn: string;
 }
 
 /**
- * Claims what is due at this endpoint, as far as there is room beside what all workers are delivering to
- * it. Of an endpoint that is down, or has failed and has nothing due, it claims a single delivery, when a
- * probe is due.
- * @returns undefined: nothing is due, or the endpoint is disabled or gone
+ * Claims what is due at this endpoint, in turns by sale, as far as there is room beside what all workers are
+ * delivering to it. Of an endpoint that is down, or has failed and has nothing due, it claims a single
+ * delivery, when a probe is due.
+ * @param after the sale that had the last turn; empty: none
+ * @returns undefined: the endpoint is disabled or gone
  */
-export function take(pool: Pool, endpointId: number): Promise<Claim | undefined> {
+export function take(pool: Pool, endpointId: number, after = ''): Promise<Claim | undefined> {
   return inTransaction(pool, async (connection) => {
     const endpoint = await lockEndpoint(connection, endpointId);
     if (!endpoint) return undefined;
     const room = endpoint.down ? 0 : MAX_PUSHES_IN_FLIGHT - endpoint.in_flight;
-    let rows = room > 0 ? await selectDue(connection, endpointId, 'due', room) : [];
-    const isProbe = rows.length === 0 && endpoint.failing && endpoint.probe_due && endpoint.in_flight === 0;
-    if (isProbe) rows = await selectDue(connection, endpointId, 'waiting', 1);
-    if (rows.length === 0) return undefined;
-    const ids = rows.map((row) => row.delivery_id);
-    const claimedUntil = await takeLease(connection, LEASED, ids, PUSH_CLAIM_MS);
-    const { name: endpointName } = endpoint;
+    let taken = await selectInTurns(connection, endpointId, 'due', room, after);
+    const isProbe =
+      taken.due.length === 0 && endpoint.failing && endpoint.probe_due && endpoint.in_flight === 0;
+    if (isProbe) taken = await selectInTurns(connection, endpointId, 'waiting', 1, after);
+    const { due, lastTurn } = taken;
     return {
       url: endpoint.url,
       secrets: [endpoint.secret, ...(endpoint.former_secret === null ? [] : [endpoint.former_secret])],
-      deliveries: rows.map((row) => ({
-        ...toDelivery(row),
-        endpointId,
-        endpointName,
-        isProbe,
-        claimedUntil,
-      })),
+      deliveries: await claim(connection, due, { endpointId, endpointName: endpoint.name, isProbe }),
+      lastTurn,
     };
   });
+}
+
+async function claim(
+  connection: PoolConnection,
+  due: readonly DueDelivery[],
+  common: Pick<ClaimedDelivery, 'endpointId' | 'endpointName' | 'isProbe'>,
+): Promise<ClaimedDelivery[]> {
+  if (due.length === 0) return [];
+  const ids = due.map(({ deliveryId }) => deliveryId);
+  const claimedUntil = await takeLease(connection, LEASED, ids, PUSH_CLAIM_MS);
+  return due.map((delivery) => ({ ...delivery, ...common, claimedUntil }));
 }
 
 /**
@@ -461,32 +464,6 @@ async function lockEndpoint(connection: PoolConnection, endpointId: number) {
     [endpointId],
   );
   return endpoint;
-}
-
-/** The longest due first. waiting: also what is not due yet, where nothing else is. */
-function selectDue(connection: PoolConnection, endpointId: number, which: 'due' | 'waiting', limit: number) {
-  return selectRows(
-    connection,
-    deliveryRow,
-    `SELECT delivery_id, event_id, sequence, line, attempts, created_at,
-       COALESCE(scheduled_at, due_at) <= NOW(3) AS is_due
-     FROM push_deliveries WHERE endpoint_id = ? AND due_at ${which === 'due' ? '<= NOW(3)' : 'IS NOT NULL'}
-       AND (claimed_until IS NULL OR claimed_until <= NOW(3))
-     ORDER BY due_at, delivery_id LIMIT ? FOR UPDATE SKIP LOCKED`,
-    [endpointId, limit],
-  );
-}
-
-function toDelivery(row: z.infer<typeof deliveryRow>) {
-  return {
-    deliveryId: row.delivery_id,
-    eventId: row.event_id,
-    sequence: row.sequence,
-    line: row.line,
-    attempts: row.attempts,
-    createdAtMs: row.created_at.getTime(),
-    isDue: row.is_due,
-  };
 }
 
 const listedRow = z

@@ -385,6 +385,10 @@ export interface ReplayRange {
 /** Where an endpoint stands in the feed. */
 export type FeedCursor = z.infer<typeof cursorRow>;
 
+/** Not what has ended, which is a hundred times as much. */
+const WAITING = `SELECT 1 FROM push_deliveries d FORCE INDEX (push_deliveries_turn)
+  WHERE d.endpoint_id = e.endpoint_id AND d.status = 'waiting'`;
+
 /** The active endpoints that have events to look at, or something to be delivered now. */
 export async function listBusy(pool: Pool): Promise<number[]> {
   const rows = await selectRows(
@@ -395,10 +399,8 @@ export async function listBusy(pool: Pool): Promise<number[]> {
            e.fed_sequence < f.last_sequence OR e.replay_until IS NOT NULL
            OR e.failures >= ${DOWN_AFTER_FAILURES} AND COALESCE(e.probe_at <= NOW(3), TRUE)
            OR e.failures < ${DOWN_AFTER_FAILURES} AND EXISTS (
-             SELECT 1 FROM push_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.due_at <= NOW(3)
-               AND (d.claimed_until IS NULL OR d.claimed_until <= NOW(3)))
-           OR e.failures > 0 AND e.probe_at <= NOW(3) AND EXISTS (
-             SELECT 1 FROM push_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.due_at > NOW(3)))`,
+             ${WAITING} AND d.due_at <= NOW(3) AND (d.claimed_until IS NULL OR d.claimed_until <= NOW(3)))
+           OR e.failures > 0 AND e.probe_at <= NOW(3) AND EXISTS (${WAITING}))`,
   );
   return rows.map((row) => row.endpoint_id);
 }

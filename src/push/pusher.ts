@@ -40,6 +40,8 @@ function createLane(endpointId: number, deps: LaneDeps) {
   let looking: Promise<void> | undefined;
   /** What is to be looked for: room for more of the feed, or only what is due. */
   let wanted: 'feed' | 'due' | undefined;
+  /** The sale that had the last turn. */
+  let lastTurn = '';
 
   async function look(): Promise<void> {
     // Each turn is watched by itself: while events go on and on, so does a look.
@@ -50,8 +52,10 @@ function createLane(endpointId: number, deps: LaneDeps) {
     const hasFed = wanted === 'feed';
     wanted = undefined;
     if (hasFed && (await storing(() => feedEndpoint(deps, endpointId)))) wanted = 'feed';
-    const claim = await storing(() => deliveries.take(endpointId));
-    if (claim) await start(claim);
+    const claim = await storing(() => deliveries.take(endpointId, lastTurn));
+    if (!claim) return;
+    lastTurn = claim.lastTurn;
+    await start(claim);
   }
 
   async function start({ deliveries: claimed, ...target }: Claim): Promise<void> {

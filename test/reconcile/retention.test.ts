@@ -208,14 +208,14 @@ test('raw notices go after some months, in batches, and the walk goes on where i
 test('deliveries to endpoints that ended long ago are deleted, and what waits stays', async () => {
   const long = new Date(Date.now() - 91 * DAY_MS);
   const rows = [
-    [1, 'old', 'a', 'delivered', long],
-    [1, 'parked', 'b', 'parked', long],
-    [1, 'young', 'c', 'delivered', new Date()],
-    [1, 'waiting', 'd', 'waiting', null],
+    [1, 'old', 'a', 'sale', 'delivered', long],
+    [1, 'parked', 'b', 'sale', 'parked', long],
+    [1, 'young', 'c', 'sale', 'delivered', new Date()],
+    [1, 'waiting', 'd', 'sale', 'waiting', null],
   ];
   await modify(
     stores.pool,
-    'INSERT INTO push_deliveries (endpoint_id, event_id, line, status, ended_at) VALUES ?',
+    'INSERT INTO push_deliveries (endpoint_id, event_id, line, turn, status, ended_at) VALUES ?',
     [rows],
   );
   expect(await run()).toMatchObject({ looked: 2 });

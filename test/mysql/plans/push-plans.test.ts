@@ -6,7 +6,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { inTransaction, modify } from '../../../src/mysql/connection.ts';
 import { createSecret } from '../../../src/push/deliverer.ts';
-import { type Claim } from '../../../src/push/deliveries.sql.ts';
+import { type Claim, MAX_PUSHES_IN_FLIGHT } from '../../../src/push/deliveries.sql.ts';
 import { PUSH_WINDOW } from '../../../src/push/endpoints.sql.ts';
 import { retryParkedDelivery } from '../../../src/push/replays.sql.ts';
 import { mysqlStores } from '../../../src/stores/bound.ts';
@@ -21,6 +21,8 @@ const ENDPOINTS = 5;
 /** Of each endpoint: what waits, of one sale and behind others of its order, and what ended long ago. */
 const DELIVERIES = { waiting: 4_000, delivered: 15_000, parked: 1_000 };
 const ORDERS_WAITING = 1_000;
+/** Of the deliveries that are due it is one of the last. */
+const OF_ANOTHER_SALE = 1_990;
 
 let stores: TestStores;
 let endpointId: number;
@@ -38,15 +40,16 @@ beforeAll(async () => {
   }
   const { waiting, delivered } = DELIVERIES;
   await stores.pool.query(
-    `INSERT INTO push_deliveries (endpoint_id, event_id, sequence, line, status, due_at, ended_at)
+    `INSERT INTO push_deliveries (endpoint_id, event_id, sequence, line, turn, status, due_at, ended_at)
      SELECT e.endpoint_id, CONCAT('order-', n.i, '.1'), n.i + 1,
        CASE WHEN n.i < 1000 THEN 'a-sale' WHEN n.i < ? THEN CONCAT('order-', n.i % ?)
          ELSE CONCAT('order-', n.i) END,
+       IF(n.i = ?, 'z-sale', 'a-sale'),
        CASE WHEN n.i < ? THEN 'waiting' WHEN n.i < ? THEN 'delivered' ELSE 'parked' END,
        IF(n.i = 0 OR n.i BETWEEN 1000 AND 1999, NOW(3) - INTERVAL 20000 - n.i SECOND, NULL),
        IF(n.i < ?, NULL, NOW(3))
      FROM push_endpoints e CROSS JOIN ${NUMBERS} n ORDER BY n.i`,
-    [waiting, ORDERS_WAITING, waiting, waiting + delivered, waiting],
+    [waiting, ORDERS_WAITING, OF_ANOTHER_SALE, waiting, waiting + delivered, waiting],
   );
   for (const table of ['push_deliveries', 'push_endpoints'])
     await stores.pool.query(`ANALYZE TABLE ${table}`);
@@ -93,6 +96,15 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
       await endClaims();
     },
   ],
+  'deliveryClaims: take, after a sale with many and before it': [
+    FEW,
+    async ({ deliveries }) => {
+      const claim = await deliveries.take(endpointId, 'a-sale');
+      expect(claim?.deliveries[0]?.eventId).toBe(`order-${OF_ANOTHER_SALE}.1`);
+      expect(claim?.deliveries).toHaveLength(MAX_PUSHES_IN_FLIGHT);
+      await endClaims();
+    },
+  ],
   'deliveryClaims: a claim while the endpoint is down, and that it is gone': [
     FEW,
     async (measured) => {
@@ -109,6 +121,17 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
     async ({ endpoints }) => {
       await modify(stores.pool, 'UPDATE push_endpoints SET failures = 1, probe_at = NOW(3)');
       await endpoints.listBusy();
+    },
+  ],
+  'endpoints: listBusy, while nothing is due': [
+    ENDPOINTS * PUSH_WINDOW,
+    async ({ endpoints }) => {
+      await modify(stores.pool, 'UPDATE push_endpoints SET failures = 0');
+      const postpone = 'UPDATE push_deliveries SET due_at = due_at + INTERVAL ? DAY WHERE due_at IS NOT NULL';
+      await modify(stores.pool, postpone, [1]);
+      expect(await endpoints.listBusy()).toEqual([]);
+      await modify(stores.pool, postpone, [-1]);
+      await modify(stores.pool, 'UPDATE push_endpoints SET failures = 1');
     },
   ],
   'endpointHealth: noteSuccess, which hurries what waits': [
