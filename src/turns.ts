@@ -1,5 +1,27 @@
 /** Turns by key, say by sale: a sale in a rush waits behind itself, and not in front of the others. */
 
+/** Turns of one pass: each costs a statement or two. The others have their turn in the next passes. */
+const TURNS_MAX = 50;
+
+/**
+ * The keys that have work in a table, each once, in the order of their turns.
+ * @param findNext seeks the key after this one; after the last key, the first; undefined: none is left
+ * @param after the key that had the last turn; empty: none
+ */
+export async function* takeTurns(
+  findNext: (after: string) => Promise<string | undefined>,
+  after: string,
+): AsyncGenerator<string> {
+  const had = new Set<string>();
+  let key = await findNext(after);
+  while (key !== undefined && !had.has(key)) {
+    had.add(key);
+    yield key;
+    if (had.size === TURNS_MAX) return;
+    key = await findNext(key);
+  }
+}
+
 /** What waits. It is taken in turns by key; within a key, first come, first served. */
 export function createTurns<T>() {
   /** In the order of their turns. No queue is empty. */

@@ -1,7 +1,7 @@
 /** Turns by key: who comes next, and that work is bounded. */
 
 import { expect, test } from 'vitest';
-import { createTurns, limitInTurns } from '../src/turns.ts';
+import { createTurns, limitInTurns, takeTurns } from '../src/turns.ts';
 
 test('keys take turns, and what comes first of a key is taken first', () => {
   const turns = createTurns<string>();
@@ -27,6 +27,38 @@ test('what is over is taken from the front of each key, and the others keep thei
   expect(turns.firsts()).toEqual([5, 5]);
   expect([turns.count('a'), turns.count('b'), turns.count('c')]).toEqual([2, 0, 1]);
   expect([turns.take(), turns.take(), turns.take(), turns.take()]).toEqual([5, 5, 1, undefined]);
+});
+
+/** Seeks among these keys, as a query does. */
+const seekIn = (keys: readonly string[]) => (after: string) =>
+  Promise.resolve(keys.find((key) => key > after) ?? keys[0]);
+
+async function listTurns(...args: Parameters<typeof takeTurns>): Promise<string[]> {
+  const turns: string[] = [];
+  for await (const turn of takeTurns(...args)) turns.push(turn);
+  return turns;
+}
+
+test.each([
+  { after: '', turns: ['a', 'b', 'c'] },
+  { after: 'b', turns: ['c', 'a', 'b'] },
+  { after: 'bb', turns: ['c', 'a', 'b'] },
+  { after: 'c', turns: ['a', 'b', 'c'] },
+])('after the turn of "$after" each key has one turn', async ({ after, turns }) => {
+  expect(await listTurns(seekIn(['a', 'b', 'c']), after)).toEqual(turns);
+});
+
+test('no key has a second turn when the one that began the pass is gone', async () => {
+  const keys = ['a', 'b', 'c'];
+  const findNext = (after: string) => {
+    if (after === 'b') keys.splice(1, 1);
+    return seekIn(keys)(after);
+  };
+  expect(await listTurns(findNext, 'a')).toEqual(['b', 'c', 'a']);
+});
+
+test('where no key has work, nothing has a turn', async () => {
+  expect(await listTurns(seekIn([]), 'a')).toEqual([]);
 });
 
 /** Work that goes on until it is ended. */

@@ -2,9 +2,7 @@
 
 import { z } from 'zod';
 import { selectRows, type Executor } from '../mysql/connection.ts';
-
-/** Sales of one pass. The others have their turn in the next passes. */
-const SALES_MAX = 50;
+import { takeTurns } from '../turns.ts';
 
 /** The open orders that no workflow has begun, by the index that has them by sale and deadline. */
 export const UNBEGUN = {
@@ -12,7 +10,7 @@ export const UNBEGUN = {
   where: `status = 'awaiting_payment' AND end_due_at IS NULL AND workflow_started_at IS NULL`,
 };
 
-const saleRow = z.object({ sale_id: z.string() });
+const turnRow = z.object({ turn: z.string().nullable() });
 
 /**
  * The sales that have open orders which no workflow has begun, one seek of the index each.
@@ -20,23 +18,18 @@ const saleRow = z.object({ sale_id: z.string() });
  * @returns in the order of their turns
  */
 export async function listUnbegunSales(reader: Executor, after: string): Promise<string[]> {
-  const seek = async (from: string): Promise<string | undefined> => {
-    const rows = await selectRows(
+  const unbegun = `SELECT sale_id FROM orders${UNBEGUN.hint} WHERE ${UNBEGUN.where}`;
+  const findNext = async (from: string): Promise<string | undefined> => {
+    const [row] = await selectRows(
       reader,
-      saleRow,
-      `SELECT sale_id FROM orders${UNBEGUN.hint} WHERE ${UNBEGUN.where} AND sale_id > ?
-       ORDER BY sale_id LIMIT 1`,
+      turnRow,
+      `SELECT COALESCE((${unbegun} AND sale_id > ? ORDER BY sale_id LIMIT 1),
+         (${unbegun} ORDER BY sale_id LIMIT 1)) AS turn`,
       [from],
     );
-    return rows[0]?.sale_id;
+    return row?.turn ?? undefined;
   };
   const sales: string[] = [];
-  for (let next = await seek(after); next !== undefined && sales.length < SALES_MAX; next = await seek(next))
-    sales.push(next);
-  if (after === '') return sales;
-  for (let next = await seek(''); next !== undefined && next <= after; next = await seek(next)) {
-    if (sales.length === SALES_MAX) break;
-    sales.push(next);
-  }
+  for await (const saleId of takeTurns(findNext, after)) sales.push(saleId);
   return sales;
 }

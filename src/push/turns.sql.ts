@@ -2,9 +2,7 @@
 
 import { z } from 'zod';
 import { selectRows, type PoolConnection } from '../mysql/connection.ts';
-
-/** Sales of one claim: each costs two statements. The next claim goes on with the other sales. */
-const TURNS_MAX = 50;
+import { takeTurns } from '../turns.ts';
 
 const turnRow = z.object({ turn: z.string().nullable() });
 const dueRow = z
@@ -46,22 +44,23 @@ export async function selectInTurns(
   after: string,
 ): Promise<{ due: DueDelivery[]; lastTurn: string }> {
   const due: DueDelivery[] = [];
-  const turns: string[] = [];
-  while (due.length < limit && turns.length < TURNS_MAX) {
-    const turn = await findTurn(connection, endpointId, turns.at(-1) ?? after);
-    if (turn === null || turn === turns[0]) break;
-    turns.push(turn);
+  let lastTurn = after;
+  if (limit <= 0) return { due, lastTurn };
+  const findNext = (from: string) => findTurn(connection, endpointId, from);
+  for await (const turn of takeTurns(findNext, after)) {
+    lastTurn = turn;
     due.push(...(await selectDue(connection, endpointId, turn, which, limit - due.length)));
+    if (due.length === limit) break;
   }
-  return { due, lastTurn: turns.at(-1) ?? after };
+  return { due, lastTurn };
 }
 
-/** The next sale that has deliveries, after the last one the first again; null: nothing waits. */
+/** The next sale that has deliveries, after the last one the first again. */
 async function findTurn(
   connection: PoolConnection,
   endpointId: number,
   after: string,
-): Promise<string | null> {
+): Promise<string | undefined> {
   const waiting = `SELECT turn FROM push_deliveries FORCE INDEX (push_deliveries_turn)
     WHERE endpoint_id = ? AND status = 'waiting'`;
   const [row] = await selectRows(
@@ -70,7 +69,7 @@ async function findTurn(
     `SELECT COALESCE((${waiting} AND turn > ? ORDER BY turn LIMIT 1), (${waiting} ORDER BY turn LIMIT 1)) AS turn`,
     [endpointId, after, endpointId],
   );
-  return row?.turn ?? null;
+  return row?.turn ?? undefined;
 }
 
 /** Of one sale; the longest due first. */
