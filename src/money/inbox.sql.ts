@@ -52,9 +52,8 @@ export function receive(
     // The order is locked before anything is written, because its row decides every race about its
     // payments.
     const stored = orderNo === undefined ? undefined : await lockOrder(connection, orderNo);
-    const [isNew] = await insertEvents(connection, provider, [{ notice, rawBody }]);
-    if (notice.kind === 'payment_failed' && isNew === true && stored)
-      return { ...stored, isNewFailure: true };
+    const isNew = (await insertEvents(connection, provider, [{ notice, rawBody }])) === 1;
+    if (notice.kind === 'payment_failed' && isNew && stored) return { ...stored, isNewFailure: true };
     if (notice.kind !== 'payment_succeeded') return stored;
     return recordLocked(connection, provider, notice.payment, stored);
   });
@@ -91,8 +90,7 @@ export function receivePage(
       provider,
       notices.map(({ notice }) => notice.payment),
     );
-    const { outcomes, bookings } = await changeLocked(connection, orders, APPLY_PAYMENTS);
-    await bookMovements(connection, bookings);
+    const outcomes = await applyPayments(connection, orders);
     const changed = new Map(outcomes.map((outcome) => [outcome.order.orderNo, outcome]));
     const received = new Map<number, NoticeReceived>();
     for (const [place, { notice }] of known) {
@@ -100,7 +98,7 @@ export function receivePage(
       const outcome = changed.get(orderNo);
       if (!outcome) continue;
       received.set(place, toReceived(outcome));
-      // One notice of the order has ended it.
+      // Of several notices of an order, only the first reports its end.
       changed.set(orderNo, { ...outcome, isNews: false });
     }
     return received;
@@ -113,7 +111,16 @@ function compare(one: string, other: string): number {
   return one === other ? 0 : one < other ? -1 : 1;
 }
 
-const APPLY_PAYMENTS = { kind: 'apply-payments', byWorkflow: false } as const;
+/** The last statements of a transaction that has recorded payments of these orders. */
+async function applyPayments(
+  connection: PoolConnection,
+  orders: readonly StoredOrder[],
+): Promise<Outcome<StoredOrder>[]> {
+  const wish = { kind: 'apply-payments', byWorkflow: false } as const;
+  const { outcomes, bookings } = await changeLocked(connection, orders, wish);
+  await bookMovements(connection, bookings);
+  return outcomes;
+}
 
 function toReceived(outcome: Outcome<StoredOrder>): NoticeReceived {
   const { isNews, decided: _, ...stored } = outcome;
@@ -164,9 +171,8 @@ async function recordLocked(
   // for it.
   const order = stored ?? (await lockOrder(connection, payment.orderNo));
   if (!order) return undefined;
-  const { outcomes, bookings } = await changeLocked(connection, [order], APPLY_PAYMENTS);
-  await bookMovements(connection, bookings);
-  return outcomes[0] && toReceived(outcomes[0]);
+  const [outcome] = await applyPayments(connection, [order]);
+  return outcome && toReceived(outcome);
 }
 
 /** The notice names no order. Its payment does, where that is known. */
@@ -190,15 +196,15 @@ async function receiveReversal(
 
 /**
  * @param orderNo of a notice that does not name its order
- * @returns whether each notice is new, where there is one; a repeat leaves the inbox as it is
+ * @returns how many are new; a repeat leaves the inbox as it is
  */
 async function insertEvents(
   connection: PoolConnection,
   provider: string,
   received: readonly Received[],
   orderNo?: string,
-): Promise<boolean[]> {
-  const written = await modify(
+): Promise<number> {
+  return modify(
     connection,
     `INSERT INTO payment_events (provider, provider_event_id, kind, order_no, raw_body) VALUES ?
      ON DUPLICATE KEY UPDATE entry_id = entry_id`,
@@ -210,7 +216,6 @@ async function insertEvents(
       }),
     ],
   );
-  return received.length === 1 ? [written === 1] : [];
 }
 
 function orderNoOf(notice: Exclude<PaymentNotice, ReversedNotice>): string | undefined {

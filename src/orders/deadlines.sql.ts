@@ -8,13 +8,13 @@ import { z } from 'zod';
 import type { OrderNews, OrderNewsType } from '../events/event.ts';
 import {
   inTransaction,
-  isUnavailable,
   modify,
   selectRows,
   type Pool,
   type PoolConnection,
   withConnection,
 } from '../mysql/connection.ts';
+import { withSmallerPages } from '../mysql/halving.ts';
 import { readClockMs } from '../mysql/leases.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { changeOrders } from './change.sql.ts';
@@ -90,32 +90,32 @@ export function expiringDueAt(deadlineMs: number, noticeMs: number | null | unde
 /**
  * Records `order.expiring` for orders whose deadlines are near: once a deadline, and again after an
  * extension. It is no change of an order, and says by its version how it stood. Not for one that is paid,
- * closing, or past its deadline by then.
- *
- * After a failure it tells of half as many, until an order that cannot be read is alone: that one is not told
- * of at this deadline.
+ * closing, or past its deadline by then. An order that cannot be read is not announced at this deadline.
  * @returns how many orders were looked at: as many as the limit, where there may be more
  */
-export async function announceExpiring(pool: Pool, limit: number, log: Logger): Promise<number> {
+export function announceExpiring(pool: Pool, limit: number, log: Logger): Promise<number> {
   let due: string[] = [];
-  try {
-    return await inTransaction(pool, async (connection) => {
-      due = await lockExpiring(connection, limit);
-      await announce(connection, due);
-      return due.length;
-    });
-  } catch (error) {
-    const [orderNo] = due;
-    if (isUnavailable(error) || orderNo === undefined) throw error;
-    if (due.length > 1) return announceExpiring(pool, Math.ceil(due.length / 2), log);
-    log.error({ err: error, orderNo }, 'the shop is not told of an order whose deadline is near');
-    await modify(
-      pool,
-      'UPDATE orders SET expiring_due_at = NULL WHERE order_no = ? AND expiring_due_at <= NOW(3)',
-      [orderNo],
-    );
-    return 1;
-  }
+  return withSmallerPages(
+    limit,
+    (most) =>
+      inTransaction(pool, async (connection) => {
+        due = [];
+        due = await lockExpiring(connection, most);
+        await announce(connection, due);
+        return due.length;
+      }),
+    async (error) => {
+      const [orderNo] = due;
+      if (orderNo === undefined) throw error;
+      log.error({ err: error, orderNo }, 'the shop is not told of an order whose deadline is near');
+      await modify(
+        pool,
+        'UPDATE orders SET expiring_due_at = NULL WHERE order_no = ? AND expiring_due_at <= NOW(3)',
+        [orderNo],
+      );
+      return 1;
+    },
+  );
 }
 
 async function lockExpiring(connection: PoolConnection, limit: number): Promise<string[]> {

@@ -130,7 +130,7 @@ export function toReservedOrder(orderNo: string, hash: Record<string, unknown>):
 function fromHash(orderNo: string, parsed: z.infer<typeof orderHash>): ReservedOrder {
   const { status, version, payment, refunded, extended_until: extendedUntilMs, epoch, wish } = parsed;
   // It is closing as soon as its caller was told so.
-  const reason = parsed.reason ?? (wish && payment === 'none' && !isFinal(status) ? wish : null);
+  const reason = parsed.reason ?? (wish && !isFinal(status) ? wish : null);
   const isReservedAgain = epoch !== parseOrderNo(orderNo)?.epoch;
   return {
     order: {
