@@ -1,6 +1,6 @@
 /**
- * What an order needs of both stores before it is stored: it gets its hold, or is abandoned. Redis takes
- * before MySQL, MySQL gives back before Redis.
+ * Gives an accepted order its hold before it is stored, or abandons it. Units are taken in Redis before
+ * MySQL, and given back in MySQL before Redis.
  */
 
 import type { Stores } from '../stores/open.ts';

@@ -39,7 +39,7 @@ const NEXT = {
   ender: `engine_due_at = NULL, ${ANEW}, end_begun_at = NOW(3), end_due_at = NOW(3)`,
 };
 
-/** What became of an order by one call: its `state` from then on, and what was decided about the wish. */
+/** An order after one call: its new `state`, and the decision about the wish. */
 export type Outcome<T extends LockedOrder = LockedOrder> = T & {
   decided: Change | Refusal;
   /** This call has changed its state, by the wish or by a payment. */
@@ -74,7 +74,7 @@ interface Draft<T> {
   decided: Change | Refusal;
 }
 
-/** What a page of orders became, and its movements of stock, which the caller books last. */
+/** The outcomes of a page of orders, and their movements of stock. The caller books these last. */
 export interface PageOutcome<T extends LockedOrder> {
   outcomes: Outcome<T>[];
   bookings: Booking[];
@@ -146,7 +146,7 @@ export function lockReceived(connection: PoolConnection, orderNos: readonly stri
   );
 }
 
-/** Those of these orders whose payment page may be open. */
+/** Finds the orders that may have an open payment page. */
 async function findPaged(connection: PoolConnection, orderNos: readonly string[]): Promise<Set<string>> {
   const rows = await selectRows(
     connection,
@@ -159,7 +159,8 @@ async function findPaged(connection: PoolConnection, orderNos: readonly string[]
 }
 
 /**
- * What remains of an extended deadline, in ms; 0: it is over, was not extended, or the order ends anyway.
+ * How many ms of an extended deadline are left. 0: it has passed or was not extended, or the order is ending
+ * anyway.
  * The deadline is by Redis' clock. Of these two the one that is behind decides, as for a payment session.
  */
 async function readExtensionLeftMs(

@@ -8,7 +8,7 @@ import type { RefundReason } from '../money/payment.ts';
 import type { Order } from './content.ts';
 import { isFinal, orderDeadlineMs, type ClosingReason, type OrderState, type OrderUnits } from './order.ts';
 
-/** What somebody wants of an order. */
+/** A change of an order that a caller asks for. */
 export type Wish =
   /** A payment was recorded for it. `amount` in minor units. */
   | { kind: 'pay'; amount: number; currency: string }

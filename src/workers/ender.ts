@@ -32,8 +32,8 @@ const ENDS_AT_ONCE = 10;
  */
 const CLOSING_WHILE_AWAY_MAX = 200;
 /**
- * One whose turn has not come for so long ends untried: half a minute after it would have ended had the
- * provider not answered, and within two minutes of its deadline.
+ * If the provider has not been asked within this time, the order is cancelled anyway. It then ends at most
+ * two minutes after its deadline.
  */
 const TURN_PATIENCE_SECONDS = 90;
 /** Each is a transaction of its own; within their claim. */

@@ -16,6 +16,7 @@ import type { Burst } from './outbox-follower.ts';
  * A start takes milliseconds, some dozens under load. With one unanswered for so long, Temporal has stalled.
  */
 const STALL_MS = 250;
+
 export type EngineGate = ReturnType<typeof createEngineGate>;
 
 export function createEngineGate(budget: EngineBudget, log: Logger) {
@@ -173,6 +174,7 @@ export function createStarter({ orderClaims, saleStock, engine, gate, burst, ...
 }
 
 const orderNoOf = ({ order }: StoredOrder): string => order.orderNo;
+
 function isStart({ status, reason }: OrderState): boolean {
   return !isFinal(status) && reason === null;
 }

@@ -485,7 +485,7 @@ export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, 
     });
   }
 
-  /** One timer for all: they wait equally long, so the first of a group is the first of it to be late. */
+  /** All calls wait equally long, so the first of each group is late first: one timer is enough. */
   function refuseLate(): void {
     const nowMs = clock.nowMs();
     for (const { refuse } of waiting.takeWhile(({ untilMs }) => untilMs <= nowMs)) refuse();
