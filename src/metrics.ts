@@ -315,7 +315,7 @@ export function createMetrics() {
   });
   const calls = new Histogram({
     name: 'holdfast_call_seconds',
-    help: 'Calls by how long their answer took, from their headers on; but for purchases that were shed.',
+    help: 'Calls by how long their answer took, from their headers on.',
     labelNames: ['call', 'status'],
     buckets: CALL_BUCKETS,
     registers,
