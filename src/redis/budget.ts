@@ -34,10 +34,12 @@ export const admitScript = defineScript({
 const LEASE_MS = 15_000;
 
 /**
- * Starts take at most this share of the slots. The others are for what somebody waits for: a cancel request,
- * and the workflow of an order that has been paid.
+ * Starts take at most this share of the slots. The others are for what somebody waits for, such as a cancel
+ * request. With a half, starts took the processors from payments: on two cores, with 3,000 orders waiting and
+ * 100 payments a second, an order was paid within 369 ms (p99), with a quarter within 184 ms. As many orders
+ * were begun.
  */
-export const START_SHARE = 1 / 2;
+export const START_SHARE = 1 / 4;
 
 /** For so long a node that did not answer is not asked again, so that each page does not wait for it. */
 const PAUSE_MS = 2_000;

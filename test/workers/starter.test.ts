@@ -183,8 +183,8 @@ test('an order that is paid while its start fails is told as paid once the start
   expect(await countStoredAhead(stores.pool)).toEqual(new Map());
 });
 
-test('starts take half of the slots at most, and a cancel request gets one of the others', async () => {
-  const { stores, calls, pass, storeAhead, makeDueNow } = openStarter({ slots: 4 });
+test('starts take a quarter of the slots at most, and a cancel request gets one of the others', async () => {
+  const { stores, calls, pass, storeAhead, makeDueNow } = openStarter({ slots: 8 });
   const orderNos = [await storeAhead(), await storeAhead(), await storeAhead(), await storeAhead()];
   await pass();
   await pass();
@@ -199,7 +199,7 @@ test('starts take half of the slots at most, and a cancel request gets one of th
 });
 
 test('orders of what is called off take no more of the engine than starts, and both go on', async () => {
-  const { stores, calls, pass, storeAhead } = openStarter({ slots: 8 });
+  const { stores, calls, pass, storeAhead } = openStarter({ slots: 16 });
   const calledOff = await Promise.all(Array.from({ length: 7 }, () => storeAhead()));
   const sql = `UPDATE orders SET closing_reason = 'called_off' WHERE order_no IN (?)`;
   await stores.pool.query(sql, [calledOff]);
