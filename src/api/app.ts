@@ -17,10 +17,10 @@ import type { ApiNotes } from './api-notes.ts';
 import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { KeptSales } from './calls/kept-sales.ts';
-import { getOrder, placeOrder, type Shop } from './calls/orders.ts';
+import type { Shop } from './calls/orders.ts';
 import { createPollAdvice, type PollAdvice } from './calls/poll-advice.ts';
 import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
-import { createAbsentSales, getKeptSale, getSale, keepSales } from './calls/sale-views.ts';
+import { createAbsentSales, keepSales } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import type { Verification } from './calls/verification.ts';
 import { createWaits } from './calls/wait.ts';
@@ -29,17 +29,10 @@ import { createDemoRoutes, type DemoOptions } from './demo-routes.ts';
 import { createHealthRoutes } from './health-routes.ts';
 import { createAddressReader } from './http/address.ts';
 import { authenticate, type RequestState, type TokenRules } from './http/auth.ts';
-import {
-  shareAcrossOrigins,
-  answerDirectly,
-  type BodyState,
-  createLane,
-  type Lane,
-} from './http/http-server.ts';
+import { shareAcrossOrigins, createLane, type Lane } from './http/http-server.ts';
 import { problemResponder, requestIdOf, type Answered } from './http/problem.ts';
 import { createShedLog } from './http/refusal-logs.ts';
-import { MAX_BODY_BYTES } from './http/request.ts';
-import { createBodyBudget, jsonBody } from './http/request.ts';
+import { type BodyState, createBodyBudget } from './http/request.ts';
 import { createNoticeInbox } from './notice-inbox.ts';
 import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
 import { createWatchers, type WatcherBounds } from './watchers.ts';
@@ -146,10 +139,7 @@ export interface App {
   stopWatching: () => void;
 }
 
-/** As Koa's router names them too. */
 const PURCHASE = 'POST /v1/orders';
-const POLL = 'GET /v1/orders/:orderNo';
-const LOOK = 'GET /v1/sales/:saleId';
 /** As metrics name them, by status. */
 const PURCHASE_OUTCOMES: Readonly<Record<number, string>> = { 201: 'stored', 202: 'accepted' };
 
@@ -212,28 +202,15 @@ export function createApp({
     looks: openLane('looks', MAX_LOOKS_IN_FLIGHT, deps.watcherBounds.watchersMax, deps),
   };
   const bodies = () => createBodyBudget(MAX_BODIES_BYTES, countShed('bodies', deps));
-  const carts = bodies();
-
   const storing = createStoring(deps, clock);
   const waits = createWaits(shop, storing);
-  const cart = jsonBody(MAX_BODY_BYTES, carts);
-  const purchase = [
-    waits.around,
-    cart,
-    purchases.requireRoom,
-    shopper,
-    purchases.enter,
-    placeOrder.bind(undefined, shop),
-  ] as const;
-  const poll = [shopper, others.enter, getOrder.bind(undefined, shop)] as const;
-  const look = [getKeptSale.bind(undefined, shop), others.enter, getSale.bind(undefined, shop)] as const;
   // Health checks and metrics have no lane: they are always answered.
   const router = new Router<RequestState & BodyState>({ sensitive: true, strict: true })
     .get('/healthz', health.healthz)
     .get('/readyz', health.readyz);
-  mountShop(router, shop, {
+  const hot = mountShop(router, shop, {
     caller: shopper,
-    bodies: { carts, notices: bodies() },
+    bodies: { carts: bodies(), notices: bodies() },
     lanes: { purchases, notices, payments, others, verifications },
     waits,
     metrics,
@@ -270,30 +247,21 @@ export function createApp({
   );
 
   const app = new Koa({ proxy: deps.trustedProxyHops > 0, maxIpsCount: deps.trustedProxyHops });
-  app
-    .use(problemResponder(deps.log, answered))
-    .use(router.routes())
-    .use(staff.routes())
-    .use(staff.allowedMethods());
+  app.use(problemResponder(deps.log, answered));
+  if (app.proxy) {
+    const readAddress = createAddressReader(deps.log);
+    app.use(({ request }, next) => {
+      request.ip = readAddress(request.ip);
+      return next();
+    });
+  }
+  app.use(hot).use(router.routes()).use(staff.routes()).use(staff.allowedMethods());
   const handle = app.callback();
-  const readAddress = createAddressReader(deps.log);
-  const direct = answerDirectly({
-    routes: [
-      { name: PURCHASE, method: 'POST', path: /^\/v1\/orders$/, steps: purchase },
-      { name: POLL, method: 'GET', path: /^\/v1\/orders\/(?<orderNo>[\w-]+)$/, steps: poll },
-      { name: LOOK, method: 'GET', path: /^\/v1\/sales\/(?<saleId>[\w-]+)$/, steps: look },
-    ],
-    answered,
-    addressOf: (request, response) =>
-      app.proxy ? readAddress(app.createContext(request, response).ip) : (request.socket.remoteAddress ?? ''),
-    log: deps.log,
-    // Koa answers every error itself; its promise never rejects.
-    otherwise: (request, response) => void handle(request, response),
-  });
   const routes = [...router.stack, ...staff.stack].flatMap(({ methods, path }) =>
     methods.map((method) => `${method} ${String(path)}`),
   );
-  const traced = traceCalls(deps, routes, direct);
+  // Koa answers every error itself; its promise never rejects.
+  const traced = traceCalls(deps, routes, (request, response) => void handle(request, response));
   return {
     handle: shareAcrossOrigins(deps.corsOrigins, traced),
     routes,

@@ -11,7 +11,7 @@ import { ORDER_NO_PATTERN } from '../orders/order.ts';
 import { ADMIN_CALLS, SHOP_CALLS } from './calls/calls.ts';
 import { EVENT_CONSUMER_PATTERN, eventReply } from './calls/events.ts';
 import { codesOf, partsOf, type Entry, type ReplyHeader, type RequestHeader } from './http/entry.ts';
-import { PROBLEMS, type ProblemCode } from './http/problem-codes.ts';
+import { meaningOf, PROBLEMS, type ProblemCode } from './http/problem-codes.ts';
 import { PROBLEM_TYPE, problemReply } from './http/problem.ts';
 import { noBody } from './http/replies.ts';
 import { SCOPES } from './http/scopes.ts';
@@ -401,7 +401,7 @@ function refusalsOf(codes: readonly ProblemCode[], gives: NonNullable<Call['give
     statuses.map((status) => {
       const own = codes.filter((code) => PROBLEMS[code].status === status);
       const refs = own.map((code) => ({ $ref: `#/components/schemas/${problemName(code)}` }));
-      const description = own.map((code) => `\`${code}\`: ${plain(PROBLEMS[code].means)}`).join('; ');
+      const description = own.map((code) => `\`${code}\`: ${plain(meaningOf(code))}`).join('; ');
       const schema = refs.length === 1 ? refs[0] : { anyOf: refs };
       const headers = {
         ...headersOf([...refusalHeaders(status), ...(gives[status] ?? [])]),

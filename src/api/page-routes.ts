@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import helmet from 'helmet';
 import type { Context, Middleware } from 'koa';
-import { PROBLEMS, titleOf, type ProblemCode } from './http/problem-codes.ts';
+import { meaningOf, PROBLEMS, titleOf, type ProblemCode } from './http/problem-codes.ts';
 import { Problem, problemReply } from './http/problem.ts';
 import { entityTagOf, isKnown } from './http/request.ts';
 import { openApiText } from './open-api.ts';
@@ -77,7 +77,7 @@ export const PAGE_CACHE_CONTROL = 'public, max-age=86400';
 /** GET /problems/:code: where the `type` of a problem document leads. */
 export function getProblemPage(ctx: Context & { params: Record<string, string> }): void {
   const { code = '' } = ctx.params;
-  if (!isCode(code)) throw new Problem('no_such_resource', 'There is nothing at this address.');
+  if (!isCode(code)) throw new Problem('no_such_resource');
   ctx.set('Cache-Control', PAGE_CACHE_CONTROL);
   ctx.type = 'html';
   ctx.body = renderPage(code);
@@ -88,7 +88,7 @@ function isCode(code: string): code is ProblemCode {
 }
 
 function renderPage(code: ProblemCode): string {
-  const { status, means, remedy } = PROBLEMS[code];
+  const { status, remedy } = PROBLEMS[code];
   const common = problemReply('internal_error').shape;
   const extras = Object.keys(problemReply(code).shape).filter((name) => !Object.hasOwn(common, name));
   const members = extras.map((name) => `<code>${name}</code>`).join(', ');
@@ -106,7 +106,7 @@ function renderPage(code: ProblemCode): string {
       <h1>${titleOf(code)}</h1>
       <p><code>${code}</code>, status ${status}</p>
       <h2>What it means</h2>
-      <p>${toHtml(means)}.</p>
+      <p>${toHtml(meaningOf(code))}</p>
       <h2>What to do</h2>
       <p>${toHtml(remedy)}.</p>
       <h2>Members beside those that all problems have</h2>

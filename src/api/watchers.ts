@@ -180,10 +180,10 @@ export function createWatchers(
     metrics.watcherRefused(limit);
     const retryAfterSeconds = RETRY_SECONDS;
     return limit === 'user'
-      ? new Problem('too_many_watchers', 'You wait for changes in too many calls at once.', {
+      ? new Problem('too_many_watchers', {
           retryAfterSeconds,
         })
-      : new Problem('watchers_full', 'No more callers can wait for changes right now.', {
+      : new Problem('watchers_full', {
           retryAfterSeconds,
         });
   }

@@ -172,10 +172,10 @@ function renderScopes(): string {
 }
 
 function renderCodes(): string {
-  const rows = Object.entries(PROBLEMS).map(([code, { status, means, remedy }]) => [
+  const rows = Object.entries(PROBLEMS).map(([code, { status, says, remedy, ...row }]) => [
     quote(code),
     String(status),
-    means,
+    'more' in row ? `${says} ${row.more}` : says,
     remedy,
   ]);
   return tableOf(

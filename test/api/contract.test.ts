@@ -30,9 +30,7 @@ const order = {
   pollAfterMs: 1_000,
 };
 const soldOut: unknown = JSON.parse(
-  problemDocument(
-    new Problem('sold_out', 'None left.', { extra: { sku: 'lamp', available: 0, held: 0, openOrders: [] } }),
-  ),
+  problemDocument(new Problem('sold_out', { extra: { sku: 'lamp', available: 0, held: 0, openOrders: [] } })),
 );
 
 const check =
@@ -73,9 +71,9 @@ test('each published code is sent from somewhere', () => {
     (name) => name.endsWith('.ts') && !/(?:problem-codes|replies)\.ts$/.test(name),
   );
   const source = files.map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
-  const sent = [...source.matchAll(/(?:new Problem|unavailable)\(\s*'([a-z_]+)'/g)].map(([, code]) =>
-    String(code),
-  );
+  // It is thrown, or an entry names it for an outcome of its handler.
+  const named = source.matchAll(/(?:new Problem\(|unavailable\(|\w'?: )\s*'([a-z_]+)'/g);
+  const sent = new Set(Array.from(named, ([, code]) => String(code)));
 
-  expect([...new Set(sent)].toSorted()).toEqual(Object.keys(PROBLEMS).toSorted());
+  expect(Object.keys(PROBLEMS).filter((code) => !sent.has(code))).toEqual([]);
 });

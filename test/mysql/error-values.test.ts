@@ -79,7 +79,7 @@ test.each<[string, () => Promise<unknown>, object]>([
   const error = await errorOf(work);
   const { log, lines } = openTestLog();
   log.warn({ err: error }, 'failed');
-  log.error({ err: unavailable('status_unavailable', 'It cannot be read.', error) }, 'request failed');
+  log.error({ err: unavailable('status_unavailable', error) }, 'request failed');
   const failure = defaultFailureConverter.errorToFailure(error, defaultPayloadConverter);
 
   const everything = [inspect(error, { depth: 9 }), JSON.stringify(lines()), JSON.stringify(failure)];
@@ -104,7 +104,7 @@ test('what an answer tells its caller is in no line about it', () => {
   const { log, lines } = openTestLog();
   log.error(
     {
-      err: new Problem('sold_out', 'None is left.', {
+      err: new Problem('sold_out', {
         extra: { sku: 'a secret', available: 0, held: 0, openOrders: [] },
       }),
     },

@@ -125,9 +125,9 @@ async function callOff(office: BackOffice, ctx: AdminContext): Promise<void> {
     case 'unknown-sku':
       throw skuUnknown(sku);
     case 'draft':
-      throw new Problem('sale_is_draft', 'The sale is a draft.');
+      throw new Problem('sale_is_draft');
     case 'otherwise':
-      throw new Problem('called_off_otherwise', 'It was called off before, on other terms.');
+      throw new Problem('called_off_otherwise');
     default:
       return outcome satisfies never;
   }
@@ -155,7 +155,7 @@ async function preview(
 async function getCallOff(office: BackOffice, ctx: AdminContext): Promise<void> {
   const { sku = '' } = parseInput(callOffQuery, { ...ctx.query });
   const job = await office.callingOffs.findJob({ saleId: saleIdOf(ctx), sku }).catch(failToRead);
-  if (!job) throw new Problem('not_called_off', 'The sale, or this SKU of it, is not called off.');
+  if (!job) throw new Problem('not_called_off');
   await answer(office, ctx, job);
 }
 
@@ -179,13 +179,13 @@ function saleIdOf(ctx: AdminContext): string {
 }
 
 function skuUnknown(sku: string): Problem {
-  return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku } });
+  return new Problem('unknown_sku', { extra: { sku } });
 }
 
 function failToDecide(error: unknown): never {
-  throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
+  throw unavailable('decision_unavailable', error);
 }
 
 function failToRead(error: unknown): never {
-  throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+  throw unavailable('sale_unavailable', error);
 }

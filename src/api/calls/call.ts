@@ -1,12 +1,14 @@
-/** What a call of the back office is. */
+/** What a call of the back office is, and what one of shoppers. */
 
+import type { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
 import type { AmountRules } from '../../providers/provider.ts';
 import type { UrlRules } from '../../push/address.ts';
 import type { StatusBoard } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
-import type { CallContext, Calls, Entry } from '../http/entry.ts';
+import { answering, type Answering } from '../http/answer.ts';
+import type { CallContext, Calls, Entry, ShopCall } from '../http/entry.ts';
 import type { Scope } from '../http/scopes.ts';
 import type { Finder, LostOrders } from './find-order.ts';
 
@@ -24,13 +26,40 @@ export interface BackOffice extends Stores {
 
 export type AdminContext = CallContext;
 
-interface AdminCall extends Entry {
+interface Guarded {
   /** What the caller must be allowed. */
   scope: Scope;
   /** feeds: its callers stay for long, in a lane of their own. */
   lane?: 'feeds';
-  /** @throws Problem where it refuses */
+}
+
+interface AdminCall extends Entry, Guarded {
   handle: (office: BackOffice, ctx: AdminContext) => Promise<void>;
 }
+
+/** A call of the back office. */
+export function adminCall<
+  Params,
+  Query,
+  Body,
+  Replies extends Readonly<Record<number, z.ZodType>>,
+  Outcome extends { kind: string },
+>(call: Answering<BackOffice, Params, Query, Body, Replies, Outcome> & Guarded): AdminCall {
+  return { ...call, ...answering(call) };
+}
+
+/** A call of shoppers or of the provider. */
+export const shopCall =
+  <Shop>() =>
+  <
+    Params,
+    Query,
+    Body,
+    Replies extends Readonly<Record<number, z.ZodType>>,
+    Outcome extends { kind: string },
+  >(
+    call: Answering<Shop, Params, Query, Body, Replies, Outcome> &
+      Pick<ShopCall<Shop>, 'who' | 'lane' | 'isHot' | 'watch'>,
+  ): ShopCall<Shop> => ({ ...call, ...answering(call) });
 
 export type AdminCalls = Calls<`/v1/admin/${string}`, AdminCall>;

@@ -1,6 +1,5 @@
 /**
- * Every call of the API, and how each is mounted: behind its token, its scope, its body and its lane. A
- * purchase and a poll are answered in front of the router as well (src/api/app.ts), by the same steps.
+ * Every call of the API, and how each is mounted: behind its token, its scope, its body and its lane.
  * test/api/scopes.test.ts tries each call of the back office with each scope and role.
  */
 
@@ -9,10 +8,16 @@ import type { Middleware, Next } from 'koa';
 import type { Metrics } from '../../metrics.ts';
 import { allow, type RequestState } from '../http/auth.ts';
 import { type BodyRule, type CallContext, partsOf, type ShopCalls, type ShopLane } from '../http/entry.ts';
-import type { BodyState, Lane } from '../http/http-server.ts';
+import type { Lane } from '../http/http-server.ts';
 import { requestIdOf } from '../http/problem.ts';
-import { MAX_BODY_BYTES } from '../http/request.ts';
-import { type BodyBudget, jsonBody, optionalJsonBody, textBody } from '../http/request.ts';
+import {
+  type BodyBudget,
+  type BodyState,
+  jsonBody,
+  MAX_BODY_BYTES,
+  optionalJsonBody,
+  textBody,
+} from '../http/request.ts';
 import { callOffCalls } from './call-off.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
@@ -64,13 +69,15 @@ interface ShopGuards {
  * A lane comes after the body and the token: neither a slow sender nor one who waits for the key of a token
  * occupies room in it. A purchase that waits does so around all of that, and occupies none of it. No token is
  * verified for a purchase whose sale has no room in the lane.
+ * @returns answers the hot calls; it comes before the router, which would try each of its paths
  */
 export function mountShop(
   router: Router<RequestState & BodyState>,
   shop: WatchShop & Receiver & Verifier,
   { caller, bodies, lanes, waits, metrics }: ShopGuards,
-): void {
-  for (const [call, { who, lane, body, watch, handle }] of Object.entries(SHOP_CALLS)) {
+): Middleware<RequestState & BodyState> {
+  const hot: HotCall[] = [];
+  for (const [call, { who, lane, isHot, body, watch, handle }] of Object.entries(SHOP_CALLS)) {
     const { method, path } = partsOf(call);
     const counted = who === 'provider' ? [countNotices(metrics)] : [];
     const waiting = lane === 'purchases' ? [waits.around] : [];
@@ -80,9 +87,40 @@ export function mountShop(
     const answer = (ctx: CallContext) => handle(shop, ctx);
     const watching = watch ? [(ctx: CallContext, next: Next) => watch(shop, ctx, next)] : [];
     const inLane = lane === 'watches' ? [] : [lanes[lane].enter];
-    const before = [...counted, ...waiting, ...reader, ...roomy, ...known, ...watching, ...inLane];
-    router.register(path, [method], [...before, answer]);
+    const steps = [...counted, ...waiting, ...reader, ...roomy, ...known, ...watching, ...inLane, answer];
+    router.register(path, [method], steps);
+    if (isHot) hot.push({ method, path, pattern: patternOf(path), answer: inTurn(steps) });
   }
+  return (ctx, next) => {
+    for (const { method, path, pattern, answer } of hot) {
+      const found = ctx.method === method ? pattern.exec(ctx.url) : null;
+      if (!found) continue;
+      return answer(Object.assign(ctx, { params: found.groups ?? {}, _matchedRoute: path }));
+    }
+    return next();
+  };
+}
+
+interface HotCall {
+  method: string;
+  /** As the router names it. */
+  path: string;
+  /** Of a URL without a query. */
+  pattern: RegExp;
+  answer: (ctx: CallContext) => Promise<unknown>;
+}
+
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/:(\w+)/g, String.raw`(?<$1>[\w-]+)`)}$`);
+}
+
+type Step = (ctx: CallContext, next: Next) => Promise<unknown>;
+
+function inTurn(steps: readonly Step[]): HotCall['answer'] {
+  return steps.reduceRight<HotCall['answer']>(
+    (rest, step) => (ctx) => step(ctx, () => rest(ctx)),
+    () => Promise.resolve(),
+  );
 }
 
 function bodyReader({ bytesMax = MAX_BODY_BYTES, isSigned, isOptional }: BodyRule, budget: BodyBudget) {

@@ -8,13 +8,13 @@ import { parseOrderNo } from '../../orders/order.ts';
 import { parseEndpointUrl, type UrlRules } from '../../push/address.ts';
 import { createSecret } from '../../push/deliverer.ts';
 import type { Delivery, DeliveryQuery } from '../../push/deliveries.sql.ts';
-import { MAX_PUSH_ENDPOINTS } from '../../push/endpoints.sql.ts';
 import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { NO_STORE, reply } from '../http/answer.ts';
+import { Problem } from '../http/problem.ts';
 import { count, time, noBody } from '../http/replies.ts';
 import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
 
 /** Characters of an endpoint's description. The width of the column. */
 const MAX_ENDPOINT_DESCRIPTION_CHARS = 255;
@@ -62,17 +62,13 @@ type EndpointReply = z.infer<typeof endpointReply>;
 const shownSecret = z.string().startsWith('whsec_');
 
 export const createdEndpointReply = endpointReply.extend({ secret: shownSecret });
-type CreatedEndpointReply = z.infer<typeof createdEndpointReply>;
 
 export const endpointListReply = z.strictObject({ endpoints: z.array(endpointReply) });
-type EndpointListReply = z.infer<typeof endpointListReply>;
 
 export const testReply = z.strictObject({ eventId: z.string() });
-type TestReply = z.infer<typeof testReply>;
 
 /** events: how many are delivered once more; null: those of a time, which are not counted yet. */
 export const replayReply = z.strictObject({ events: count.nullable() });
-type ReplayReply = z.infer<typeof replayReply>;
 
 export const deliveriesReply = z.strictObject({
   deliveries: z.array(
@@ -135,210 +131,181 @@ const replayBody = z.union([
     .refine(({ since, until }) => since < until, { path: ['until'], message: 'must be after since' }),
 ]);
 
+/** What the calls about one endpoint have in common. */
+const ofEndpoint = {
+  params: {
+    schema: z.object({ name: z.string().regex(ENDPOINT_NAME_PATTERN) }),
+    otherwise: 'endpoint_not_found',
+  },
+  away: 'endpoints_unavailable',
+} as const;
+
+/** A change that is made by a word, and answered with the endpoint as it is then. */
+const byWord = (
+  id: string,
+  does: string,
+  change: (office: BackOffice, name: string, actor: string) => Promise<Endpoint | undefined>,
+) =>
+  adminCall({
+    id,
+    does,
+    scope: 'endpoints:write',
+    ...ofEndpoint,
+    replies: { 200: endpointReply },
+    refuses: UNKNOWN,
+    async answer(office, { params: { name }, actor }) {
+      const endpoint = await change(office, name, actor);
+      return endpoint ? reply(toReply(endpoint)) : { kind: 'unknown' };
+    },
+  });
+
+const UNKNOWN = { unknown: 'endpoint_not_found' } as const;
+
 /** Each change may be repeated; the user id of who made it is recorded. */
 export const endpointCalls = {
-  'GET /v1/admin/endpoints': {
+  'GET /v1/admin/endpoints': adminCall({
     id: 'listEndpoints',
     does: 'All endpoints by their names',
     scope: 'events:read',
     replies: { 200: endpointListReply },
-    refuses: ['endpoints_unavailable'],
-    handle: listEndpoints,
-  },
-  'GET /v1/admin/endpoints/:name': {
+    away: 'endpoints_unavailable',
+    refuses: {},
+    answer: async ({ endpoints }) => reply({ endpoints: (await endpoints.list()).map(toReply) }),
+  }),
+  'GET /v1/admin/endpoints/:name': adminCall({
     id: 'getEndpoint',
     does: 'An endpoint, and how it fares',
     scope: 'events:read',
+    ...ofEndpoint,
     replies: { 200: endpointReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: readEndpoint,
-  },
-  'PUT /v1/admin/endpoints/:name': {
+    refuses: UNKNOWN,
+    async answer({ endpoints }, { params: { name } }) {
+      const endpoint = await endpoints.read(name);
+      return endpoint ? reply(toReply(endpoint)) : { kind: 'unknown' };
+    },
+  }),
+  'PUT /v1/admin/endpoints/:name': adminCall({
     id: 'putEndpoint',
     does: 'Creates an endpoint, or changes what is said of it',
     scope: 'endpoints:write',
+    ...ofEndpoint,
+    params: { schema: ofEndpoint.params.schema },
     body: { schema: endpointBody },
     replies: { 200: endpointReply, 201: createdEndpointReply },
-    refuses: ['too_many_endpoints', 'endpoints_unavailable'],
-    handle: putEndpoint,
-  },
-  'DELETE /v1/admin/endpoints/:name': {
+    refuses: { full: 'too_many_endpoints' },
+    async answer({ endpoints, pushRules }, { params: { name }, body, actor }) {
+      const secret = createSecret();
+      const outcome = await endpoints.put(name, termsOf(body, pushRules), secret, actor);
+      switch (outcome.kind) {
+        case 'created':
+          return reply({ ...toReply(outcome.endpoint), secret }, 201, NO_STORE);
+        case 'changed':
+          return reply(toReply(outcome.endpoint));
+        case 'full':
+          return outcome;
+        default:
+          return outcome satisfies never;
+      }
+    },
+  }),
+  'DELETE /v1/admin/endpoints/:name': adminCall({
     id: 'removeEndpoint',
     does: 'Sends nothing to it any more, and deletes its deliveries; also when there is none',
     scope: 'endpoints:write',
+    params: { schema: z.object({ name: z.string() }) },
     replies: { 204: noBody },
-    refuses: ['endpoints_unavailable'],
-    handle: removeEndpoint,
-  },
-  'POST /v1/admin/endpoints/:name/rotate-secret': {
+    away: 'endpoints_unavailable',
+    refuses: {},
+    async answer({ endpoints }, { params: { name }, actor }) {
+      await endpoints.remove(name, actor);
+      return reply('', 204);
+    },
+  }),
+  'POST /v1/admin/endpoints/:name/rotate-secret': adminCall({
     id: 'rotateEndpointSecret',
     does: 'Gives it a new secret; both sign from then on',
     scope: 'endpoints:write',
+    ...ofEndpoint,
     replies: { 200: createdEndpointReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: rotateSecret,
-  },
-  'POST /v1/admin/endpoints/:name/retire-secret': {
-    id: 'retireEndpointSecret',
-    does: 'Has the new secret alone sign',
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.retireSecret),
-  },
-  'POST /v1/admin/endpoints/:name/enable': {
-    id: 'enableEndpoint',
-    does: 'Sends to it again; all that waits is due at once',
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.enable),
-  },
-  'POST /v1/admin/endpoints/:name/disable': {
-    id: 'disableEndpoint',
-    does: 'Sends nothing to it, and misses nothing',
-    scope: 'endpoints:write',
-    replies: { 200: endpointReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: (office, ctx) => answerWith(ctx, office.endpoints.disable),
-  },
-  'POST /v1/admin/endpoints/:name/test': {
+    refuses: UNKNOWN,
+    async answer({ endpoints }, { params: { name }, actor }) {
+      const secret = createSecret();
+      const endpoint = await endpoints.rotateSecret(name, secret, actor);
+      return endpoint ? reply({ ...toReply(endpoint), secret }, 200, NO_STORE) : { kind: 'unknown' };
+    },
+  }),
+  'POST /v1/admin/endpoints/:name/retire-secret': byWord(
+    'retireEndpointSecret',
+    'Has the new secret alone sign',
+    ({ endpoints }, name, actor) => endpoints.retireSecret(name, actor),
+  ),
+  'POST /v1/admin/endpoints/:name/enable': byWord(
+    'enableEndpoint',
+    'Sends to it again; all that waits is due at once',
+    ({ endpoints }, name, actor) => endpoints.enable(name, actor),
+  ),
+  'POST /v1/admin/endpoints/:name/disable': byWord(
+    'disableEndpoint',
+    'Sends nothing to it, and misses nothing',
+    ({ endpoints }, name, actor) => endpoints.disable(name, actor),
+  ),
+  'POST /v1/admin/endpoints/:name/test': adminCall({
     id: 'testEndpoint',
     does: 'Has one attempt made with an event of the type `endpoint.test`',
     scope: 'endpoints:write',
+    ...ofEndpoint,
     replies: { 202: testReply },
-    refuses: ['endpoint_not_found', 'endpoint_disabled', 'endpoints_unavailable'],
-    handle: testEndpoint,
-  },
-  'POST /v1/admin/endpoints/:name/replay': {
+    refuses: { ...UNKNOWN, disabled: 'endpoint_disabled' },
+    async answer({ replays }, { params: { name } }) {
+      const outcome = await replays.test(name, `test.${ulid()}`);
+      return outcome.kind === 'due' ? reply({ eventId: outcome.eventId }, 202) : outcome;
+    },
+  }),
+  'POST /v1/admin/endpoints/:name/replay': adminCall({
     id: 'replayEvents',
     does: 'Has events delivered once more: one, all of an order, or those of a time',
     scope: 'endpoints:write',
+    ...ofEndpoint,
     body: { schema: replayBody },
     replies: { 202: replayReply },
-    refuses: ['endpoint_not_found', 'event_not_found', 'replay_running', 'endpoints_unavailable'],
-    handle: replayEvents,
-  },
-  'GET /v1/admin/endpoints/:name/deliveries': {
+    refuses: { ...UNKNOWN, 'no-event': 'event_not_found', running: 'replay_running' },
+    async answer(office, { params: { name }, body, actor }) {
+      if (!(await office.endpoints.read(name))) return { kind: 'unknown' };
+      const what = 'since' in body ? { sinceMs: body.since, beforeMs: body.until } : body;
+      const outcome = await startReplay(office, name, what, actor);
+      return outcome.kind === 'started' ? reply({ events: outcome.events }, 202) : outcome;
+    },
+  }),
+  'GET /v1/admin/endpoints/:name/deliveries': adminCall({
     id: 'listDeliveries',
     does: 'What became of its deliveries, a page at a time',
     scope: 'events:read',
+    ...ofEndpoint,
     query: listQuery,
     replies: { 200: deliveriesReply },
-    refuses: ['endpoint_not_found', 'endpoints_unavailable'],
-    handle: listDeliveries,
-  },
+    refuses: UNKNOWN,
+    async answer({ endpoints, deliveries }, { params: { name }, query }) {
+      const { status = 'waiting', orderNo, after, limit } = query;
+      const endpoint = await endpoints.read(name);
+      if (!endpoint) return { kind: 'unknown' };
+      const which: DeliveryQuery = orderNo === undefined ? { status } : { line: orderNo };
+      // One more than asked for shows whether there are more.
+      const found = await deliveries.list(endpoint.endpointId, which, { after, limit: limit + 1 });
+      const page = found.slice(0, limit);
+      const next = found.length > limit ? (page.at(-1)?.deliveryId ?? null) : null;
+      return reply({ deliveries: page.map(toDeliveryReply), next });
+    },
+  }),
 } satisfies AdminCalls;
 
-async function listEndpoints({ endpoints }: BackOffice, ctx: AdminContext): Promise<void> {
-  const found = await reach(() => endpoints.list());
-  ctx.body = { endpoints: found.map(toReply) } satisfies EndpointListReply;
-}
-
-function readEndpoint({ endpoints }: BackOffice, ctx: AdminContext): Promise<void> {
-  return answerWith(ctx, (name) => endpoints.read(name));
-}
-
-async function putEndpoint({ endpoints, pushRules }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = ctx.params['name'] ?? '';
-  if (!ENDPOINT_NAME_PATTERN.test(name)) throw invalid('name', 'lower case, digits and single dashes');
-  const terms = parseTerms(ctx.state.body, pushRules);
-  const secret = createSecret();
-  const outcome = await reach(() => endpoints.put(name, terms, secret, ctx.state.userId));
-  switch (outcome.kind) {
-    case 'created':
-      ctx.status = 201;
-      ctx.body = { ...toReply(outcome.endpoint), secret } satisfies CreatedEndpointReply;
-      ctx.set('Cache-Control', 'no-store');
-      return;
-    case 'changed':
-      ctx.body = toReply(outcome.endpoint);
-      return;
-    case 'full':
-      throw new Problem('too_many_endpoints', `There are ${MAX_PUSH_ENDPOINTS} endpoints already.`);
-    default:
-      outcome satisfies never;
-  }
-}
-
-/** Also when there is none any more, so that it may be repeated. */
-async function removeEndpoint({ endpoints }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = ctx.params['name'] ?? '';
-  if (ENDPOINT_NAME_PATTERN.test(name)) await reach(() => endpoints.remove(name, ctx.state.userId));
-  ctx.status = 204;
-}
-
-async function rotateSecret({ endpoints }: BackOffice, ctx: AdminContext): Promise<void> {
-  const secret = createSecret();
-  const endpoint = await known(ctx, (name) => endpoints.rotateSecret(name, secret, ctx.state.userId));
-  ctx.body = { ...toReply(endpoint), secret } satisfies CreatedEndpointReply;
-  ctx.set('Cache-Control', 'no-store');
-}
-
-async function testEndpoint({ replays }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = nameOf(ctx);
-  const outcome = await reach(() => replays.test(name, `test.${ulid()}`));
-  switch (outcome.kind) {
-    case 'due':
-      ctx.status = 202;
-      ctx.body = { eventId: outcome.eventId } satisfies TestReply;
-      return;
-    case 'disabled':
-      throw new Problem('endpoint_disabled', 'Nothing is sent to it; enable it first.');
-    case 'unknown':
-      throw endpointNotFound();
-    default:
-      outcome satisfies never;
-  }
-}
-
-/** Answers with the endpoint as it is after a change. */
-async function answerWith(
-  ctx: AdminContext,
-  change: (name: string, actor: string) => Promise<Endpoint | undefined>,
-): Promise<void> {
-  const endpoint = await known(ctx, (name) => change(name, ctx.state.userId));
-  ctx.body = toReply(endpoint);
-}
-
-/** @throws Problem when the address names no endpoint */
-function nameOf(ctx: AdminContext): string {
-  const name = ctx.params['name'] ?? '';
-  if (!ENDPOINT_NAME_PATTERN.test(name)) throw endpointNotFound();
-  return name;
-}
-
-function endpointNotFound(): Problem {
-  return new Problem('endpoint_not_found', 'There is no endpoint of this name.');
-}
-
-/** The outcome for the endpoint that the address names. */
-async function known<T>(ctx: AdminContext, ask: (name: string) => Promise<T | undefined>): Promise<T> {
-  const name = nameOf(ctx);
-  const found = await reach(() => ask(name));
-  if (found === undefined) throw endpointNotFound();
-  return found;
-}
-
-async function reach<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (error) {
-    throw unavailable('endpoints_unavailable', 'The endpoints cannot be reached; send it again.', error);
-  }
-}
-
-function parseTerms(body: unknown, rules: UrlRules): EndpointTerms {
-  const { url: text, types = null, saleId = null, description } = parseInput(endpointBody, body);
+function termsOf(
+  { url: text, types = null, saleId = null, description }: z.infer<typeof endpointBody>,
+  rules: UrlRules,
+): EndpointTerms {
   const url = parseEndpointUrl(text, rules);
-  if (typeof url === 'string') throw invalid('url', url);
+  if (typeof url === 'string')
+    throw new Problem('invalid_request', { extra: { faults: [{ path: 'url', message: url }] } });
   return { url: url.href, types: types && [...new Set(types)], saleId, description };
-}
-
-function invalid(path: string, message: string): Problem<'invalid_request'> {
-  return new Problem('invalid_request', 'The request is not as it must be.', {
-    extra: { faults: [{ path, message }] },
-  });
 }
 
 function toReply({ health, ...endpoint }: Endpoint): EndpointReply {
@@ -366,41 +333,6 @@ function toReply({ health, ...endpoint }: Endpoint): EndpointReply {
       behind: health.behind,
     },
   };
-}
-
-async function listDeliveries({ endpoints, deliveries }: BackOffice, ctx: AdminContext): Promise<void> {
-  const { status = 'waiting', orderNo, after, limit } = parseInput(listQuery, { ...ctx.query });
-  const { endpointId } = await known(ctx, (name) => endpoints.read(name));
-  const query: DeliveryQuery = orderNo === undefined ? { status } : { line: orderNo };
-  // One more than asked for shows whether there are more.
-  const found = await reach(() => deliveries.list(endpointId, query, { after, limit: limit + 1 }));
-  const page = found.slice(0, limit);
-  ctx.body = {
-    deliveries: page.map(toDeliveryReply),
-    next: found.length > limit ? (page.at(-1)?.deliveryId ?? null) : null,
-  } satisfies DeliveriesReply;
-}
-
-async function replayEvents(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = nameOf(ctx);
-  const body = parseInput(replayBody, ctx.state.body);
-  await known(ctx, (endpoint) => office.endpoints.read(endpoint));
-  const what = 'since' in body ? { sinceMs: body.since, beforeMs: body.until } : body;
-  const outcome = await reach(() => startReplay(office, name, what, ctx.state.userId));
-  switch (outcome.kind) {
-    case 'started':
-      ctx.status = 202;
-      ctx.body = { events: outcome.events } satisfies ReplayReply;
-      return;
-    case 'running':
-      throw new Problem('replay_running', 'Another time is being replayed to this endpoint.');
-    case 'no-event':
-      throw new Problem('event_not_found', 'There is no such event.');
-    case 'unknown':
-      throw endpointNotFound();
-    default:
-      outcome satisfies never;
-  }
 }
 
 function toDeliveryReply(delivery: Delivery): DeliveriesReply['deliveries'][number] {

@@ -3,12 +3,12 @@
 import { z } from 'zod';
 import type { EventConsumer } from '../../events/consumers.sql.ts';
 import { EVENT_TYPES, ORDER_EVENT_TYPES, ORDER_NEWS_TYPES } from '../../events/event.ts';
-import { type FeedPage, type FeedQuery, readEvents } from '../../events/feed.ts';
+import { type FeedQuery, type FeedRead, readEvents } from '../../events/feed.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { NO_STORE, reply } from '../http/answer.ts';
 import { orderReply, time, noBody } from '../http/replies.ts';
 import { wholeNumber } from '../http/request.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
 
 /** Events in one answer: some 400 KB, built from as many orders by one query; 3 MB if all were full. */
 const MAX_EVENTS_PAGE = 500;
@@ -59,14 +59,12 @@ export const consumerReply = z.strictObject({
   lag: z.int().min(0),
   updatedAt: time,
 });
-type ConsumerReply = z.infer<typeof consumerReply>;
 
 export const consumersReply = z.strictObject({
   consumers: z.array(consumerReply),
   /** The sequence of the last event of all. */
   last: sequence,
 });
-type ConsumersReply = z.infer<typeof consumersReply>;
 
 const DEFAULT_PAGE = 100;
 
@@ -105,94 +103,106 @@ const query = z
 
 const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
 
+/** What the calls about one consumer have in common. */
+const ofConsumer = {
+  params: {
+    schema: z.object({ name: z.string().regex(EVENT_CONSUMER_PATTERN) }),
+    otherwise: 'consumer_not_found',
+  },
+  away: 'events_unavailable',
+} as const;
+
+/** Each call answers the same when it is repeated. */
 export const eventCalls = {
-  'GET /v1/admin/events': {
+  'GET /v1/admin/events': adminCall({
     id: 'readEvents',
     does: 'The events that follow a position, and waits for the next',
     scope: 'events:read',
     lane: 'feeds',
     query,
     replies: { 200: eventsReply },
-    refuses: ['position_ahead', 'events_unavailable'],
-    handle: getEvents,
-  },
-  'GET /v1/admin/events/consumers': {
+    away: 'events_unavailable',
+    refuses: { ahead: 'position_ahead' },
+    async answer(office, { query: { after = 0, consumer, limit, wait, type, saleId }, ctx }) {
+      const ended = endOfWait(ctx, wait);
+      try {
+        const committed = consumer === undefined ? undefined : await office.eventConsumers.read(consumer);
+        const filter = { types: type && new Set(type), saleId };
+        const from = { after: committed?.position ?? after, limit, filter };
+        const page = await readInTime(office, from, ended.signal);
+        if (page.kind === 'ahead') return page;
+        return reply({ events: page.events, next: page.next }, 200, NO_STORE);
+      } finally {
+        ended.clear();
+      }
+    },
+  }),
+  'GET /v1/admin/events/consumers': adminCall({
     id: 'listConsumers',
     does: 'All consumers of the feed, and the last event of all',
     scope: 'events:read',
     replies: { 200: consumersReply },
-    refuses: ['events_unavailable'],
-    handle: listConsumers,
-  },
-  'GET /v1/admin/events/consumers/:name': {
+    away: 'events_unavailable',
+    refuses: {},
+    async answer({ eventConsumers }) {
+      const { consumers, last } = await eventConsumers.list();
+      return reply({ consumers: consumers.map(viewConsumer), last });
+    },
+  }),
+  'GET /v1/admin/events/consumers/:name': adminCall({
     id: 'getConsumer',
     does: 'How far a consumer of the feed has come',
     scope: 'events:read',
+    ...ofConsumer,
     replies: { 200: consumerReply },
-    refuses: ['consumer_not_found', 'events_unavailable'],
-    handle: getConsumer,
-  },
-  'PUT /v1/admin/events/consumers/:name': {
+    refuses: { unknown: 'consumer_not_found' },
+    async answer({ eventConsumers }, { params: { name } }) {
+      const consumer = await eventConsumers.read(name);
+      return consumer ? reply(viewConsumer(consumer)) : { kind: 'unknown' };
+    },
+  }),
+  'PUT /v1/admin/events/consumers/:name': adminCall({
     id: 'commitConsumer',
     does: 'Commits how far a consumer has done with the feed',
     scope: 'events:write',
+    ...ofConsumer,
+    params: { schema: ofConsumer.params.schema },
     body: { schema: commitBody },
     replies: { 200: consumerReply },
-    refuses: ['position_ahead', 'position_behind', 'too_many_consumers', 'events_unavailable'],
-    handle: putConsumer,
-  },
-  'DELETE /v1/admin/events/consumers/:name': {
+    refuses: { ahead: 'position_ahead', behind: 'position_behind', 'too-many': 'too_many_consumers' },
+    async answer({ eventConsumers }, { params: { name }, body: { position, rewind } }) {
+      const outcome = await eventConsumers.commit(name, position, rewind);
+      return outcome.kind === 'committed' ? reply(viewConsumer(outcome.consumer)) : outcome;
+    },
+  }),
+  'DELETE /v1/admin/events/consumers/:name': adminCall({
     id: 'removeConsumer',
     does: 'Forgets a consumer; also when there is none',
     scope: 'events:write',
+    params: { schema: z.object({ name: z.string() }) },
     replies: { 204: noBody },
-    refuses: ['events_unavailable'],
-    handle: deleteConsumer,
-  },
+    away: 'events_unavailable',
+    refuses: {},
+    async answer({ eventConsumers }, { params: { name } }) {
+      await eventConsumers.remove(name);
+      return reply('', 204);
+    },
+  }),
 } satisfies AdminCalls;
 
-// The feed of events: reads it from a position on, and waits for what comes.
-
-async function getEvents(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { after = 0, consumer, limit, wait, type, saleId } = parseInput(query, ctx.query);
-  const ended = endOfWait(ctx, wait);
-  ctx.set('Cache-Control', 'no-store');
-  try {
-    const committed = consumer === undefined ? undefined : await office.eventConsumers.read(consumer);
-    const { events, next } = await readInTime(
-      office,
-      {
-        after: committed?.position ?? after,
-        limit,
-        filter: { types: type && new Set(type), saleId },
-      },
-      ended.signal,
-    );
-    ctx.status = 200;
-    ctx.body = { events, next } satisfies EventsReply;
-  } catch (error) {
-    if (error instanceof Problem) throw error;
-    throw unavailable('events_unavailable', 'The events cannot be read right now.', error);
-  } finally {
-    ended.clear();
-  }
-}
-
-async function read(office: BackOffice, asked: FeedQuery): Promise<FeedPage> {
-  const page = await readEvents(office, asked);
-  if (page.kind === 'page') return page;
-  const extra = { last: page.last };
-  throw new Problem('position_ahead', 'There is no such event yet.', { extra });
-}
-
 /** The first page with an event; an empty one when none comes in time. */
-async function readInTime(office: BackOffice, asked: FeedQuery, signal: AbortSignal): Promise<FeedPage> {
-  let page = await read(office, asked);
+async function readInTime(office: BackOffice, asked: FeedQuery, signal: AbortSignal): Promise<FeedRead> {
+  let page = await readEvents(office, asked);
   // Where the end is not reached yet, the caller goes on from there.
-  while (page.events.length === 0 && page.next >= page.last && !signal.aborted) {
+  while (
+    page.kind === 'page' &&
+    page.events.length === 0 &&
+    page.next >= page.last &&
+    !signal.aborted &&
+    !office.eventTicker.isStopping()
+  ) {
     await office.eventTicker.wait(page.next, signal);
-    if (office.eventTicker.isStopping()) return page;
-    page = await read(office, { ...asked, after: page.next });
+    if (!office.eventTicker.isStopping()) page = await readEvents(office, { ...asked, after: page.next });
   }
   return page;
 }
@@ -213,58 +223,6 @@ function endOfWait({ res }: AdminContext, seconds: number): { signal: AbortSigna
   };
 }
 
-// Named consumers of the feed: each commits how far it has come, and reads on from there. Each call answers
-// the same when it is repeated.
-
-async function listConsumers({ eventConsumers }: BackOffice, ctx: AdminContext): Promise<void> {
-  const { consumers, last } = await ask(() => eventConsumers.list());
-  ctx.body = { consumers: consumers.map(viewConsumer), last } satisfies ConsumersReply;
-}
-
-async function getConsumer({ eventConsumers }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = ctx.params['name'] ?? '';
-  const consumer = EVENT_CONSUMER_PATTERN.test(name) ? await ask(() => eventConsumers.read(name)) : undefined;
-  if (!consumer) throw new Problem('consumer_not_found', 'There is no consumer of that name.');
-  ctx.body = viewConsumer(consumer);
-}
-
-async function putConsumer({ eventConsumers }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = parseInput(z.object({ name: z.string().regex(EVENT_CONSUMER_PATTERN) }), ctx.params).name;
-  const { position, rewind } = parseInput(commitBody, ctx.state.body);
-  const outcome = await ask(() => eventConsumers.commit(name, position, rewind));
-  switch (outcome.kind) {
-    case 'committed':
-      ctx.body = viewConsumer(outcome.consumer);
-      return;
-    case 'behind':
-      throw new Problem('position_behind', 'It has come further; "rewind": true sets it back.', {
-        extra: { position: outcome.position },
-      });
-    case 'ahead':
-      throw new Problem('position_ahead', 'There is no such event yet.', {
-        extra: { last: outcome.last },
-      });
-    case 'too-many':
-      throw new Problem('too_many_consumers', 'There are as many consumers as may be; remove one.');
-    default:
-      outcome satisfies never;
-  }
-}
-
-async function deleteConsumer({ eventConsumers }: BackOffice, ctx: AdminContext): Promise<void> {
-  const name = ctx.params['name'] ?? '';
-  if (EVENT_CONSUMER_PATTERN.test(name)) await ask(() => eventConsumers.remove(name));
-  ctx.status = 204;
-}
-
-function viewConsumer({ name, position, lag, updatedAt }: EventConsumer): ConsumerReply {
+function viewConsumer({ name, position, lag, updatedAt }: EventConsumer): z.infer<typeof consumerReply> {
   return { name, position, lag, updatedAt: updatedAt.toISOString() };
-}
-
-async function ask<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    throw unavailable('events_unavailable', 'Nothing is known of the consumers right now.', error);
-  }
 }

@@ -68,10 +68,9 @@ async function read(finder: Finder, orderNo: string, asker: Asker): Promise<Foun
   try {
     end = await decide(finder, orderNo, { answer, stored: await orders.read(orderNo) }, asker);
   } catch (error) {
-    throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+    throw unavailable('status_unavailable', error);
   }
-  if (end === 'undecided')
-    throw unavailable('status_unavailable', 'The status cannot be read right now.', undefined);
+  if (end === 'undecided') throw unavailable('status_unavailable', undefined);
   return end === 'unknown' ? undefined : end;
 }
 
@@ -148,8 +147,7 @@ export async function findOrders(
     else if (end === 'unknown' || end.order.userId !== asker.userId) found.unknown.push(orderNo);
     else found.orders.push(end);
   }
-  if (found.orders.length + found.unknown.length === 0)
-    throw unavailable('status_unavailable', 'The orders cannot be read right now.', undefined);
+  if (found.orders.length + found.unknown.length === 0) throw unavailable('status_unavailable', undefined);
   return found;
 }
 
@@ -217,7 +215,7 @@ export function createProjection({ reservations, projectionDoubts, log }: Stores
     try {
       await doubt.spread();
     } catch (error) {
-      throw unavailable('status_unavailable', 'The status cannot be read right now.', error);
+      throw unavailable('status_unavailable', error);
     }
   }
 

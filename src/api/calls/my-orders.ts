@@ -146,7 +146,7 @@ async function readLists(finder: Finder, search: UserOrdersSearch, limit: number
     const open = await readOpen(finder, search);
     return { open, stored: await finder.userOrders.list(search, limit) };
   } catch (error) {
-    throw unavailable('status_unavailable', 'The orders cannot be read right now.', error);
+    throw unavailable('status_unavailable', error);
   }
 }
 

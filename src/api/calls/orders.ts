@@ -15,9 +15,7 @@ import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '..
 import type { OrderSigner } from '../../providers/signed-order.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import { takeStep } from '../../tracing.ts';
-import type { RequestState } from '../http/auth.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
-import type { Call } from '../http/http-server.ts';
 import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
 import { orderReply, time } from '../http/replies.ts';
 import { isKnown, readIdempotencyKey } from '../http/request.ts';
@@ -94,6 +92,7 @@ export const shopperCalls = {
     does: 'Holds the stock and accepts the order, in one step',
     who: 'shopper',
     lane: 'purchases',
+    isHot: true,
     body: { schema: orderRequest },
     reads: ['Idempotency-Key', 'Prefer'],
     replies: { 200: orderReply, 201: orderReply, 202: orderReply },
@@ -167,7 +166,7 @@ export const shopperCalls = {
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
 /** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
-export async function placeOrder(shop: Shop, ctx: Call): Promise<void> {
+async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const { userId, body } = ctx.state;
   const idempotencyKey = readIdempotencyKey(ctx);
   const request = parseInput(orderRequest, body);
@@ -231,7 +230,7 @@ async function reserve(
     return await reservations.reserve({ ...asked, ...spent });
   } catch (error) {
     // The stock may or may not be held: only the same key finds out.
-    throw unavailable('outcome_unknown', 'Repeat the request with the same Idempotency-Key.', error);
+    throw unavailable('outcome_unknown', error);
   }
 }
 
@@ -258,7 +257,7 @@ function findUnpayable(
   return fault === undefined ? undefined : { kind: 'total-not-payable', total, currency, fault };
 }
 
-function accept(shop: Shop, ctx: Call, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+function accept(shop: Shop, ctx: CallContext, outcome: ReserveOutcome & { kind: 'reserved' }): void {
   const view = viewOrder(shop, outcome, QUEUED);
   ctx.status = 202;
   ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
@@ -269,7 +268,7 @@ function accept(shop: Shop, ctx: Call, outcome: ReserveOutcome & { kind: 'reserv
 /** So that a waiting room at the edge gives the caller's place to the next. */
 async function markFinal(
   { finalAnswerHeader: header, keptSales }: Shop,
-  ctx: Call,
+  ctx: CallContext,
   saleId: string,
   outcome: PurchaseOutcome,
 ): Promise<void> {
@@ -277,7 +276,7 @@ async function markFinal(
     ctx.set(header.name, header.value);
 }
 
-function contactOf({ ip, req }: Call): Pick<Caller, 'ip' | 'userAgent'> {
+function contactOf({ ip, req }: CallContext): Pick<Caller, 'ip' | 'userAgent'> {
   return {
     // Behind proxies this may be any text that a client sent: what is no address, or too long, is not kept.
     ip: isIP(ip) === 0 || ip.length > MAX_IP_CHARS ? '' : ip,
@@ -294,7 +293,7 @@ interface Answered {
 }
 
 /** GET /v1/orders/:orderNo: an order of the caller; on request as its workflow sees it. */
-export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
+export async function getOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const { source } = parseInput(statusOptions, ctx.query);
   const found = await find(shop, ctx);
   const answered = source === 'workflow' ? await askWorkflow(shop, found, ctx) : found;
@@ -313,7 +312,7 @@ export async function getOrder(shop: Shop, ctx: Call): Promise<void> {
 /** The order, or 304 for a caller that has it. */
 export function answerOrder(
   shop: Shop,
-  ctx: Pick<Call, 'get' | 'set' | 'status' | 'body'>,
+  ctx: CallContext,
   { order, state }: ReservedOrder,
   more: Partial<Pick<SourcedOrderReply, 'source'>> = {},
 ): void {
@@ -336,7 +335,7 @@ async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
   if (state.version > found.state.version)
     await shop.projection.project({ order, state }, requestIdOf(ctx.req));
   if (state.status === 'paid') {
-    throw new Problem('already_paid', 'The order has been paid.', {
+    throw new Problem('already_paid', {
       extra: { order: viewOrder(shop, order, state) },
     });
   }
@@ -347,10 +346,7 @@ async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
   ctx.body = viewOrder(shop, order, state);
 }
 
-function find(
-  shop: Shop,
-  ctx: Pick<Call, 'params' | 'get' | 'req'> & { state: RequestState },
-): Promise<FoundOrder> {
+function find(shop: Shop, ctx: CallContext): Promise<FoundOrder> {
   return findOrder(shop, ctx.params['orderNo'] ?? '', {
     userId: ctx.state.userId,
     requestId: requestIdOf(ctx.req),
@@ -365,7 +361,7 @@ function find(
 async function askWorkflow(
   { orders, queryWorkflow, log }: Shop,
   found: FoundOrder,
-  ctx: Pick<Call, 'req'>,
+  ctx: CallContext,
 ): Promise<Answered> {
   const { orderNo } = found.order;
   const [answer, stored] = await Promise.all([
@@ -390,7 +386,7 @@ async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder):
     }
     return await orders.requestCancel(order.orderNo);
   } catch (error) {
-    throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
+    throw unavailable('cancel_unavailable', error);
   }
 }
 
@@ -408,7 +404,7 @@ export function tagOf(state: OrderState): string {
 }
 
 /** The versions that the caller has seen, by the tags that it names. */
-function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
+function knownVersionsOf(ctx: Pick<CallContext, 'get'>): number[] {
   const tags = ctx.get('If-None-Match').split(',');
   return tags.flatMap((tag) => {
     const version = /^(?:W\/)?"(\d{1,9})(?:-\w+)?"$/.exec(tag.trim())?.[1];
@@ -417,7 +413,7 @@ function knownVersionsOf(ctx: Pick<Call, 'get'>): number[] {
 }
 
 /** The newest version that the caller has seen. */
-export function knownVersionOf(ctx: Pick<Call, 'get'>): number {
+export function knownVersionOf(ctx: Pick<CallContext, 'get'>): number {
   return Math.max(0, ...knownVersionsOf(ctx));
 }
 
@@ -434,7 +430,7 @@ async function payOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const found = await find(shop, ctx);
   if (found.state.reason === 'lost_before_stored') {
     const extra = { order: viewOrder(shop, found.order, found.state) };
-    throw new Problem('not_payable', 'The order can no longer be paid.', { extra });
+    throw new Problem('not_payable', { extra });
   }
   const { url, expiresAtMs } = await takeStep(
     shop,
@@ -459,7 +455,7 @@ async function openPaymentPage(
   const fault = isFree(order) ? undefined : shop.provider.priceFault({ amount, currency });
   if (fault !== undefined) {
     const extra = { order: viewOrder(shop, order, state) };
-    throw new Problem('not_payable', `The order cannot be paid: ${fault}.`, { extra });
+    throw new Problem('not_payable', { detail: `The order cannot be paid: ${fault}.`, extra });
   }
   // What is paid or has ended is refused for that, however often it was tried.
   if (!isFinal(state.status)) await assertFewAttempts(shop, order);
@@ -469,7 +465,7 @@ async function openPaymentPage(
   } catch (error) {
     if (error instanceof Problem) throw error;
     if (error instanceof ProviderBusyError) throw toBusy(error);
-    throw unavailable('payment_unavailable', 'No payment can be started right now.', error);
+    throw unavailable('payment_unavailable', error);
   }
 }
 
@@ -477,7 +473,7 @@ async function assertFewAttempts({ paymentAttempts }: Shop, order: Order): Promi
   const waitMs = await paymentAttempts.waitMs(order);
   if (waitMs === 0) return;
   const retryAfterSeconds = Math.ceil(waitMs / 1_000);
-  throw new Problem('too_many_attempts', 'It was tried too often to pay.', { retryAfterSeconds });
+  throw new Problem('too_many_attempts', { retryAfterSeconds });
 }
 
 async function beginSession(shop: Shop, orderNo: string, requestId: string): Promise<PaymentSession> {
@@ -531,7 +527,7 @@ async function openAtProvider(
 function toBusy({ retryAfterMs }: ProviderBusyError): Problem {
   const retryAfterSeconds = Math.ceil(retryAfterMs / 1_000);
   const detail = 'The payment provider takes no more calls right now.';
-  return new Problem('payment_unavailable', detail, { retryAfterSeconds });
+  return new Problem('payment_unavailable', { detail, retryAfterSeconds });
 }
 
 function notPayable(
@@ -540,12 +536,11 @@ function notPayable(
 ): Problem {
   if (outcome.kind === 'not-stored') {
     const detail = 'The order is being stored; it can be paid in a moment.';
-    return new Problem('not_yet_payable', detail, { retryAfterSeconds: 1 });
+    return new Problem('not_yet_payable', { detail, retryAfterSeconds: 1 });
   }
   const { order, state } = outcome.stored;
   const extra = { order: viewOrder(shop, order, state) };
   // A refunded order is not paid; a disputed payment is with the shop until it is decided.
-  if (state.payment !== 'none' && state.payment !== 'refunded')
-    return new Problem('already_paid', 'The order has been paid.', { extra });
-  return new Problem('not_payable', 'The order can no longer be paid.', { extra });
+  if (state.payment !== 'none' && state.payment !== 'refunded') return new Problem('already_paid', { extra });
+  return new Problem('not_payable', { extra });
 }

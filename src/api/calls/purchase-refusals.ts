@@ -23,12 +23,12 @@ export function refuseAbsent(absent: AbsentSale): Problem {
     case 'unknown':
       return saleNotFound();
     case 'lost':
-      return new Problem('sale_paused', 'The sale is paused.', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
+      return new Problem('sale_paused', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
     case 'scheduled': {
       const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
       return absent.isDue
-        ? new Problem('sale_not_open_yet', 'The sale is about to open.', { extra, retryAfterSeconds: 1 })
-        : new Problem('sale_not_open_yet', 'The sale has not opened yet.', { extra });
+        ? new Problem('sale_not_open_yet', { extra, retryAfterSeconds: 1 })
+        : new Problem('sale_not_open_yet', { extra });
     }
     default:
       return absent satisfies never;
@@ -41,7 +41,7 @@ export function toRefusal(
 ): Problem {
   switch (outcome.kind) {
     case 'ticket-required':
-      return new Problem('ticket_required', 'The sale takes orders with a ticket only.');
+      return new Problem('ticket_required');
     case 'ticket-invalid':
       return ticketInvalid(outcome.fault);
     case 'ticket-expired':
@@ -49,82 +49,77 @@ export function toRefusal(
     case 'total-too-low':
       return ticketInvalid('nothing_to_pay');
     case 'ticket-used':
-      return new Problem('ticket_used', 'The ticket was used for another order of yours.', {
+      return new Problem('ticket_used', {
         extra: { orderNo: outcome.orderNo },
       });
     case 'total-changed': {
       const { total, currency } = outcome;
-      return new Problem('total_changed', 'The order comes to another total than the expected one.', {
+      return new Problem('total_changed', {
         extra: { total, currency },
       });
     }
     case 'total-not-payable': {
       const { total, currency, fault } = outcome;
-      return new Problem('total_not_payable', `The order could not be paid: ${fault}.`, {
+      return new Problem('total_not_payable', {
+        detail: `The order could not be paid: ${fault}.`,
         extra: { total, currency },
       });
     }
     case 'sold-out': {
       const { sku, available, held } = outcome;
-      return new Problem('sold_out', 'There are not enough units left.', {
+      return new Problem('sold_out', {
         extra: { sku, available, held, openOrders },
       });
     }
     case 'limit-reached': {
       const { sku, limit, bought } = outcome;
-      return new Problem('limit_reached', describeLimit('of this SKU', limit, bought), {
+      return new Problem('limit_reached', {
+        detail: describeLimit('of this SKU', limit, bought),
         extra: { sku, limit, bought, openOrders },
       });
     }
     case 'sale-limit-reached': {
       const { limit, bought } = outcome;
-      return new Problem('sale_limit_reached', describeLimit('in this sale', limit, bought), {
+      return new Problem('sale_limit_reached', {
+        detail: describeLimit('in this sale', limit, bought),
         extra: { limit, bought, openOrders },
       });
     }
     case 'too-many-unpaid': {
       const { limit, unpaid } = outcome;
-      return new Problem(
-        'too_many_unpaid',
-        'Too many orders of yours in this sale ended without a payment.',
-        {
-          extra: { limit, unpaid },
-        },
-      );
+      return new Problem('too_many_unpaid', {
+        extra: { limit, unpaid },
+      });
     }
     case 'too-many': {
       const { name, retryAfterSeconds } = outcome;
       const by = name === 'user' ? 'It was tried' : 'From this address it was tried';
-      return new Problem('too_many_purchases', `${by} too often to buy.`, { retryAfterSeconds });
+      return new Problem('too_many_purchases', { detail: `${by} too often to buy.`, retryAfterSeconds });
     }
     case 'key-reused':
-      return new Problem('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+      return new Problem('idempotency_key_reused');
     case 'unknown-sku':
-      return new Problem('unknown_sku', 'The sale has no such SKU.', { extra: { sku: outcome.sku } });
+      return new Problem('unknown_sku', { extra: { sku: outcome.sku } });
     case 'called-off':
-      return new Problem('called_off', 'The shop has called this off.', { extra: { sku: outcome.sku } });
+      return new Problem('called_off', { extra: { sku: outcome.sku } });
     case 'paused':
-      return new Problem('sale_paused', 'The sale is paused.', {
+      return new Problem('sale_paused', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
     case 'not-open-yet':
-      return new Problem('sale_not_open_yet', 'The sale has not opened yet.', {
+      return new Problem('sale_not_open_yet', {
         extra: { opensAt: new Date(outcome.opensAtMs).toISOString() },
       });
     case 'closed':
-      return new Problem('sale_closed', 'The sale is over.');
+      return new Problem('sale_closed');
     case 'store-full':
-      return new Problem(
-        'stock_unavailable',
-        'No order can be taken right now. Repeat with the same Idempotency-Key.',
-        { retryAfterSeconds: BACKLOG_RETRY_SECONDS },
-      );
+      return new Problem('stock_unavailable', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
     case 'backlog-full':
-      return new Problem('backlog_full', 'More orders wait than can be handled in time; nothing was taken.', {
+      return new Problem('backlog_full', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
     case 'memory-full':
-      return new Problem('backlog_full', 'There is no room for more orders right now; nothing was taken.', {
+      return new Problem('backlog_full', {
         retryAfterSeconds: BACKLOG_RETRY_SECONDS,
       });
   }
@@ -138,7 +133,8 @@ function describeLimit(ofWhat: string, limit: number, bought: number): string {
 }
 
 function ticketInvalid(reason: TicketFault): Problem {
-  return new Problem('ticket_invalid', `The ticket is refused: ${reason.replaceAll('_', ' ')}.`, {
+  return new Problem('ticket_invalid', {
+    detail: `The ticket is refused: ${reason.replaceAll('_', ' ')}.`,
     extra: { reason },
   });
 }

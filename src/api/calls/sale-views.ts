@@ -11,7 +11,6 @@ import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
-import type { Call } from '../http/http-server.ts';
 import { saleNotFound, unavailable } from '../http/problem.ts';
 import { amount, count, noBody, time } from '../http/replies.ts';
 import { isKnown } from '../http/request.ts';
@@ -89,6 +88,8 @@ export const saleViewCalls = {
     does: 'Rules and stock of a sale, the same for all',
     who: 'anyone',
     lane: 'others',
+    isHot: true,
+    watch: getKeptSale,
     reads: ['If-None-Match'],
     replies: { 200: saleReply, 304: noBody },
     gives: { 200: ['ETag', 'Cache-Control'], 304: ['ETag', 'Cache-Control'] },
@@ -97,24 +98,22 @@ export const saleViewCalls = {
   },
 } satisfies ShopCalls<SaleViews>;
 
-type SaleCall = Pick<Call, 'params' | 'get' | 'set' | 'status' | 'body'> & Partial<Pick<CallContext, 'type'>>;
-
 /** In front of the lane: what is in memory and fresh is answered without a call to a store. */
-export async function getKeptSale(
+async function getKeptSale(
   { keptSales }: SaleViews,
-  call: SaleCall,
+  call: CallContext,
   next: () => Promise<unknown>,
 ): Promise<unknown> {
   const kept = keptSales.fresh(call.params['saleId'] ?? '');
   return kept ? answer(call, kept) : next();
 }
 
-export async function getSale({ keptSales }: SaleViews, call: SaleCall): Promise<void> {
+async function getSale({ keptSales }: SaleViews, call: CallContext): Promise<void> {
   const saleId = call.params['saleId'] ?? '';
   answer(call, keptSales.fresh(saleId) ?? (await keptSales.read(saleId)));
 }
 
-function answer(call: SaleCall, { text, tag }: SaleAnswer): void {
+function answer(call: CallContext, { text, tag }: SaleAnswer): void {
   call.set('Cache-Control', CACHE_CONTROL);
   call.set('ETag', tag);
   call.status = 200;
@@ -147,7 +146,7 @@ async function readInRedis({ saleStock }: Stores, saleId: string): Promise<ReadS
   try {
     return await saleStock.readAt(saleId);
   } catch (error) {
-    throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+    throw unavailable('sale_unavailable', error);
   }
 }
 
@@ -158,7 +157,7 @@ async function readAbsent(stores: Stores, findAbsentSale: FindAbsentSale, saleId
   if (absent.kind === 'scheduled') return { view: absent.sale, nowMs: undefined };
   // It may have been put there after the first look.
   const found = await readInRedis(stores, saleId);
-  if (!found) throw unavailable('sale_unavailable', 'The sale cannot be read right now.', undefined);
+  if (!found) throw unavailable('sale_unavailable', undefined);
   return found;
 }
 
@@ -186,7 +185,7 @@ export function createAbsentSales(sales: Pick<Stores['sales'], 'read'>) {
     try {
       return judge(await sales.read(saleId));
     } catch (error) {
-      throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+      throw unavailable('sale_unavailable', error);
     } finally {
       looks.delete(saleId);
     }
@@ -199,8 +198,7 @@ export function createAbsentSales(sales: Pick<Stores['sales'], 'read'>) {
   return function findAbsentSale(saleId: string): Promise<AbsentSale> {
     const shared = looks.get(saleId);
     if (shared) return shared;
-    if (looks.size >= LOOKS_MAX)
-      throw unavailable('sale_unavailable', 'The sale cannot be read right now.', undefined);
+    if (looks.size >= LOOKS_MAX) throw unavailable('sale_unavailable', undefined);
     const own = look(saleId);
     looks.set(saleId, own);
     return own;

@@ -74,7 +74,7 @@ function isNewAsked(ctx: Context): boolean {
   if (header === undefined) return false;
   if (header.trim() === '*') return true;
   const faults = [{ path: 'If-None-Match', message: 'only *' }];
-  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+  throw new Problem('invalid_request', { extra: { faults } });
 }
 
 // A sale as the shop sends it.
@@ -156,7 +156,7 @@ export async function changeSale(
     if (end.kind === 'ended' && isOwn) throw refusalOf(end);
     if (end.kind === 'refused' && isOwn) {
       const { sku, committed } = end;
-      throw new Problem('stock_below_committed', 'More is held and sold than the new total.', {
+      throw new Problem('stock_below_committed', {
         extra: { sku, committed },
       });
     }
@@ -187,21 +187,22 @@ function refusalOf(recorded: Refusal): Problem {
     case 'unknown':
       return saleUnknown();
     case 'ended':
-      return new Problem('sale_ended', 'The sale has closed, and that is final.');
+      return new Problem('sale_ended');
     case 'draft':
-      return new Problem('sale_is_draft', 'The sale is a draft.');
+      return new Problem('sale_is_draft');
     case 'conflict':
-      return new Problem('version_conflict', 'The sale is not in the state that the request expects.', {
+      return new Problem('version_conflict', {
         extra: { version: recorded.version ?? null },
       });
     case 'fixed': {
       const { path, message, sku } = recorded.rule;
-      return new Problem('sale_rule_fixed', message, {
+      return new Problem('sale_rule_fixed', {
+        detail: message,
         extra: { path, ...(sku === undefined ? {} : { sku }) },
       });
     }
     case 'rebuilding':
-      return new Problem('sale_change_unavailable', 'The sale cannot be changed right now; send it again.', {
+      return new Problem('sale_change_unavailable', {
         retryAfterSeconds: 1,
       });
     default:
@@ -210,20 +211,16 @@ function refusalOf(recorded: Refusal): Problem {
 }
 
 function failUnrecorded(error: unknown): never {
-  throw unavailable('sale_change_unavailable', 'The change may not be recorded; send it again.', error);
+  throw unavailable('sale_change_unavailable', error);
 }
 
 function failLater(error: unknown): never {
-  throw unavailable(
-    'sale_change_unavailable',
-    'The change is recorded and will be made; send it again to learn what came of it.',
-    error,
-  );
+  throw unavailable('sale_change_unavailable', error);
 }
 
 /** Not "not on yet": the back office sees every sale. */
 export function saleUnknown(): Problem {
-  return new Problem('sale_not_found', 'There is no such sale.');
+  return new Problem('sale_not_found');
 }
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
@@ -236,6 +233,12 @@ const listQuery = z.strictObject({
   after: z.string().regex(SALE_ID_PATTERN).optional().describe('Those after the page whose `next` this is.'),
   limit: pageLimit(MAX_SALES_LISTED),
 });
+
+/** Of each call about one sale. */
+export const ofSale = {
+  schema: z.object({ saleId: z.string().regex(SALE_ID_PATTERN) }),
+  otherwise: 'sale_not_found',
+} as const;
 
 /** What the calls that change a sale by a word have in common. */
 const change = {
@@ -327,7 +330,7 @@ async function putSale(office: BackOffice, ctx: AdminContext): Promise<void> {
   const ask = { action: 'put', sale, isDraft, ifMatch: ifMatchOf(ctx), isNew: isNewAsked(ctx) } as const;
   const faults = priceFaults(sale, office.provider);
   if (faults.length > 0)
-    throw new Problem('invalid_request', 'These prices cannot be sold at.', {
+    throw new Problem('invalid_request', {
       extra: { faults },
     });
   const outcome = await changeSale(office, ask, { actor: ctx.state.userId, reason: null });
@@ -352,11 +355,10 @@ async function archiveSale(office: BackOffice, ctx: AdminContext): Promise<void>
   const outcome = await office.saleChanges
     .archive(saleId, { actor: ctx.state.userId, reason })
     .catch((error: unknown) => {
-      throw unavailable('decision_unavailable', 'The decision could not be recorded; send it again.', error);
+      throw unavailable('decision_unavailable', error);
     });
   if (outcome === 'unknown') throw saleUnknown();
-  if (outcome === 'not-settled')
-    throw new Problem('sale_not_settled', 'The sale is not over, or some of its stock is still held.');
+  if (outcome === 'not-settled') throw new Problem('sale_not_settled');
   await answer(office, ctx, saleId);
 }
 
@@ -406,5 +408,5 @@ function saleIdOf(ctx: AdminContext): string {
 }
 
 function failToRead(error: unknown): never {
-  throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
+  throw unavailable('sale_unavailable', error);
 }

@@ -2,14 +2,14 @@
 
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import { SALE_ID_PATTERN } from '../../limits.ts';
 import { readSettlement } from '../../money/settlement.sql.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../../money/settlement.ts';
 import type { Pool } from '../../mysql/connection.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
+import { NO_STORE, streamed } from '../http/answer.ts';
+import { Problem } from '../http/problem.ts';
 import { time, amount } from '../http/replies.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
-import { saleUnknown } from './sales.ts';
+import { adminCall, type AdminCalls } from './call.ts';
+import { ofSale } from './sales.ts';
 
 export const settlementReply = z.strictObject({
   saleId: z.string(),
@@ -57,16 +57,32 @@ const exportQuery = z.strictObject({
 const csv = z.string().min(1);
 
 export const settlementCalls = {
-  'GET /v1/admin/sales/:saleId/settlement': {
+  'GET /v1/admin/sales/:saleId/settlement': adminCall({
     id: 'getSettlement',
     does: 'Every stored order of a sale with its money, a line each, as JSON or CSV',
     scope: 'settlement:read',
+    params: ofSale,
     query: exportQuery,
     reads: ['Accept'],
     replies: { 200: z.union([settlementReply, csv]) },
-    refuses: ['sale_not_found', 'sale_unavailable'],
-    handle: getSettlement,
-  },
+    away: 'sale_unavailable',
+    refuses: { unknown: 'sale_not_found' },
+    async answer({ pool, sales }, { params: { saleId }, query, ctx }) {
+      const format = query.format ?? (ctx.accepts('json', 'csv') === 'csv' ? 'csv' : 'json');
+      if (!(await sales.read(saleId))) return { kind: 'unknown' as const };
+      if ((underWay.get(pool) ?? 0) >= AT_ONCE_MAX) throw new Problem('overloaded', { retryAfterSeconds: 5 });
+      count(pool, 1);
+      const lines = Readable.from(writeSettlement(saleId, readSettlement(pool, saleId), format));
+      const tooSlow = new Error('the export was read too slowly');
+      const timer = setTimeout(() => lines.destroy(tooSlow), READ_WITHIN_MS);
+      lines.once('close', () => {
+        clearTimeout(timer);
+        count(pool, -1);
+      });
+      const type = format === 'csv' ? 'text/csv; charset=utf-8' : 'application/json';
+      return streamed(lines, { ...NO_STORE, 'Content-Type': type });
+    },
+  }),
 } satisfies AdminCalls;
 
 /** Exports that are under way, by what they read from. */
@@ -74,28 +90,4 @@ const underWay = new WeakMap<Pool, number>();
 
 function count(pool: Pool, change: 1 | -1): void {
   underWay.set(pool, (underWay.get(pool) ?? 0) + change);
-}
-
-async function getSettlement({ pool, sales }: BackOffice, ctx: AdminContext): Promise<void> {
-  const saleId = ctx.params['saleId'] ?? '';
-  if (!SALE_ID_PATTERN.test(saleId)) throw saleUnknown();
-  const query = parseInput(exportQuery, { ...ctx.query });
-  const format = query.format ?? (ctx.accepts('json', 'csv') === 'csv' ? 'csv' : 'json');
-  if (!(await sales.read(saleId).catch(failToRead))) throw saleUnknown();
-  if ((underWay.get(pool) ?? 0) >= AT_ONCE_MAX)
-    throw new Problem('overloaded', 'Other exports are under way.', { retryAfterSeconds: 5 });
-  count(pool, 1);
-  const body = Readable.from(writeSettlement(saleId, readSettlement(pool, saleId), format));
-  const timer = setTimeout(() => body.destroy(new Error('the export was read too slowly')), READ_WITHIN_MS);
-  body.once('close', () => {
-    clearTimeout(timer);
-    count(pool, -1);
-  });
-  ctx.set('Cache-Control', 'no-store');
-  ctx.type = format === 'csv' ? 'text/csv; charset=utf-8' : 'application/json';
-  ctx.body = body;
-}
-
-function failToRead(error: unknown): never {
-  throw unavailable('sale_unavailable', 'The sale cannot be read right now.', error);
 }

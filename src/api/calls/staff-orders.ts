@@ -8,14 +8,16 @@ import { readMysqlLife, type MysqlLife } from '../../orders/life.sql.ts';
 import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../orders/order.ts';
 import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder } from '../../orders/reservations.redis.ts';
+import type { Decision } from '../../parked/parked.sql.ts';
 import { formatSaleShard } from '../../redis/keys.ts';
-import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
+import { NO_STORE, reply } from '../http/answer.ts';
+import { Problem, requestIdOf } from '../http/problem.ts';
 import { orderReply, amount, time, count } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
 import { viewOrder } from './find-order.ts';
 import { MAX_ORDERS_LISTED } from './my-orders.ts';
-import { orderNoOf, orderUnknown, viewRefund, orderRefundReply } from './refunds.ts';
+import { ofOrder, orderRefundReply, viewRefund } from './refunds.ts';
 
 const staffOrderReply = orderReply.extend({ userId: z.string() });
 type StaffOrderReply = z.infer<typeof staffOrderReply>;
@@ -26,7 +28,6 @@ const staffOrdersReply = z.strictObject({
   /** The `after` of the next page; null: this is the last one. */
   next: z.string().nullable(),
 });
-type StaffOrdersReply = z.infer<typeof staffOrdersReply>;
 
 /** An order with all that is known of its money, what happened to it, and what waits for an operator. */
 export const orderFileReply = staffOrderReply.extend({
@@ -114,134 +115,110 @@ const listQuery = z
   });
 
 export const orderCalls = {
-  'GET /v1/admin/orders': {
+  'GET /v1/admin/orders': adminCall({
     id: 'findOrders',
     does: 'The orders of a reference, a user or a sale, a page at a time',
     scope: 'orders:read',
     query: listQuery,
     replies: { 200: staffOrdersReply },
-    refuses: ['status_unavailable'],
-    handle: listOrders,
-  },
-  'GET /v1/admin/orders/:orderNo': {
+    away: 'status_unavailable',
+    refuses: {},
+    async answer(office, { query: { limit, status, after, ...filter } }) {
+      const by = FILTERS.find((name) => filter[name] !== undefined) ?? 'userId';
+      const search = { by, value: filter[by] ?? '', status, after };
+      const found = await office.staffOrders.list(search, limit);
+      const last = found.length === limit ? found.at(-1) : undefined;
+      const orders = found.map((each) => viewForStaff(office, each));
+      return reply({ orders, next: last?.order.orderNo ?? null }, 200, NO_STORE);
+    },
+  }),
+  'GET /v1/admin/orders/:orderNo': adminCall({
     id: 'getOrderFile',
     does: 'An order with its money, what happened to it, and what waits for an operator',
     scope: 'orders:read',
+    params: ofOrder,
     replies: { 200: orderFileReply },
-    refuses: ['order_not_found', 'status_unavailable'],
-    handle: showOrderFile,
-  },
-  'POST /v1/admin/orders/:orderNo/cancel': {
+    away: 'status_unavailable',
+    refuses: { unknown: 'order_not_found', undecided: 'status_unavailable' },
+    async answer(office, { params: { orderNo } }) {
+      const parts = parseOrderNo(orderNo);
+      const life = await readMysqlLife(office.pool, orderNo, parts ? formatSaleShard(parts) : '');
+      const found = life.stored ?? (await findQueued(office, orderNo));
+      if ('kind' in found) return found;
+      const requested = await office.refunds.readRefundsOf(orderNo);
+      const { currency } = found.order;
+      const refunds = requested.map((refund) => viewRefund({ refund, currency }));
+      return reply({ ...viewForStaff(office, found), ...viewLife(life), refunds }, 200, NO_STORE);
+    },
+  }),
+  'POST /v1/admin/orders/:orderNo/cancel': adminCall({
     id: 'cancelOrderForShopper',
     does: 'Cancels an order that was not paid, as its shopper could',
     scope: 'orders:write',
+    params: ofOrder,
     body: { schema: decisionBody, isOptional: true },
     replies: { 200: staffOrderReply, 202: staffOrderReply },
-    refuses: ['order_not_found', 'already_paid', 'cancel_unavailable', 'status_unavailable'],
-    handle: cancelOrder,
-  },
-  'POST /v1/admin/orders/:orderNo/deadline': {
+    away: 'cancel_unavailable',
+    refuses: { unknown: 'order_not_found', undecided: 'status_unavailable' },
+    throws: ['already_paid'],
+    async answer(office, { params: { orderNo }, body: { reason = null }, actor, ctx }) {
+      const recorded = await recordWish(office, orderNo, { actor, reason });
+      if ('kind' in recorded) return recorded;
+      const { order, state } = recorded;
+      if (state.version > 0) await office.projection.project(recorded, requestIdOf(ctx.req));
+      if (state.status === 'paid') {
+        const extra = { order: viewOrder(office, order, state) };
+        throw new Problem('already_paid', { detail: 'The order has been paid: refund it.', extra });
+      }
+      // The relay signals what was not signalled the first time.
+      if (recorded.isNews) office.notifier.cancelRequested(recorded);
+      return reply(viewForStaff(office, recorded), isFinal(state.status) ? 200 : 202);
+    },
+  }),
+  'POST /v1/admin/orders/:orderNo/deadline': adminCall({
     id: 'extendDeadline',
     does: 'Gives the shopper of an open order until a later time to pay',
     scope: 'orders:write',
+    params: ofOrder,
     body: { schema: deadlineBody },
     replies: { 200: staffOrderReply },
-    refuses: [
-      'order_not_found',
-      'not_extendable',
-      'deadline_out_of_range',
-      'decision_unavailable',
-      'status_unavailable',
-    ],
-    handle: extendDeadline,
-  },
+    away: 'decision_unavailable',
+    refuses: {
+      unknown: 'order_not_found',
+      undecided: 'status_unavailable',
+      'not-open': 'not_extendable',
+      'out-of-range': 'deadline_out_of_range',
+    },
+    /** The order's workflow needs no signal: it asks MySQL before it cancels the order. */
+    async answer(office, { params: { orderNo }, body: { until, reason = null }, actor, ctx }) {
+      const extend = () => office.deadlines.extend(orderNo, until, { actor, reason });
+      let outcome = await extend();
+      if (outcome.kind === 'not-stored') {
+        const queued = await findQueued(office, orderNo);
+        if ('kind' in queued) return queued;
+        const isStored = await storeQueued(office, queued);
+        outcome = isStored ? await extend() : { kind: 'not-open', stored: queued };
+      }
+      switch (outcome.kind) {
+        case 'extended':
+          await office.projection.project(outcome.stored, requestIdOf(ctx.req));
+          return reply(viewForStaff(office, outcome.stored));
+        case 'out-of-range': {
+          const after = new Date(outcome.afterMs).toISOString();
+          return { kind: outcome.kind, after, until: new Date(outcome.untilMs).toISOString() };
+        }
+        case 'not-open': {
+          const { order, state } = outcome.stored;
+          return { kind: outcome.kind, order: viewOrder(office, order, state) };
+        }
+        case 'not-stored':
+          return { kind: 'unknown' };
+        default:
+          return outcome satisfies never;
+      }
+    },
+  }),
 } satisfies AdminCalls;
-
-async function listOrders(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { limit, status, after, ...filter } = parseInput(listQuery, { ...ctx.query });
-  const by = FILTERS.find((name) => filter[name] !== undefined) ?? 'userId';
-  const search = { by, value: filter[by] ?? '', status, after };
-  const found = await office.staffOrders.list(search, limit).catch(failToRead);
-  const last = found.length === limit ? found.at(-1) : undefined;
-  ctx.set('Cache-Control', 'no-store');
-  ctx.body = {
-    orders: found.map((each) => viewForStaff(office, each)),
-    next: last?.order.orderNo ?? null,
-  } satisfies StaffOrdersReply;
-}
-
-async function showOrderFile(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { pool, refunds } = office;
-  const orderNo = orderNoOf(ctx);
-  const parts = parseOrderNo(orderNo);
-  const saleShard = parts ? formatSaleShard(parts) : '';
-  const life = await readMysqlLife(pool, orderNo, saleShard).catch(failToRead);
-  const found = life.stored ?? (await findQueued(office, orderNo));
-  const requested = await refunds.readRefundsOf(orderNo).catch(failToRead);
-  const { currency } = found.order;
-  ctx.set('Cache-Control', 'no-store');
-  ctx.body = {
-    ...viewForStaff(office, found),
-    ...viewLife(life),
-    refunds: requested.map((refund) => viewRefund({ refund, currency })),
-  } satisfies OrderFileReply;
-}
-
-async function cancelOrder(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const orderNo = orderNoOf(ctx);
-  const { reason = null } = parseInput(decisionBody, ctx.state.body);
-  const recorded = await recordWish(office, orderNo, ctx.state.userId, reason).catch((error: unknown) => {
-    if (error instanceof Problem) throw error;
-    throw unavailable('cancel_unavailable', 'The order cannot be cancelled right now.', error);
-  });
-  const { order, state } = recorded;
-  if (state.version > 0) await office.projection.project(recorded, requestIdOf(ctx.req));
-  if (state.status === 'paid') {
-    throw new Problem('already_paid', 'The order has been paid: refund it.', {
-      extra: { order: viewOrder(office, order, state) },
-    });
-  }
-  // The relay signals what was not signalled the first time.
-  if (recorded.isNews) office.notifier.cancelRequested(recorded);
-  ctx.status = isFinal(state.status) ? 200 : 202;
-  ctx.body = viewForStaff(office, recorded);
-}
-
-/** The order's workflow needs no signal: it asks MySQL before it cancels the order. */
-async function extendDeadline(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const orderNo = orderNoOf(ctx);
-  const { until: untilMs, reason = null } = parseInput(deadlineBody, ctx.state.body);
-  const staff = { actor: ctx.state.userId, reason };
-  const extend = () => office.deadlines.extend(orderNo, untilMs, staff);
-  let outcome = await extend().catch(failToDecide);
-  if (outcome.kind === 'not-stored') {
-    const queued = await findQueued(office, orderNo);
-    const stored = await storeQueued(office, queued).catch(failToDecide);
-    outcome = stored ? await extend().catch(failToDecide) : { kind: 'not-open', stored: queued };
-  }
-  switch (outcome.kind) {
-    case 'extended':
-      await office.projection.project(outcome.stored, requestIdOf(ctx.req));
-      ctx.body = viewForStaff(office, outcome.stored);
-      return;
-    case 'out-of-range': {
-      const [after, latest] = [outcome.afterMs, outcome.untilMs].map((ms) => new Date(ms).toISOString());
-      const detail = 'A deadline is extended: to a later time than now, within a day of the reservation.';
-      throw new Problem('deadline_out_of_range', detail, {
-        extra: { after: after ?? '', until: latest ?? '' },
-      });
-    }
-    case 'not-open': {
-      const { order, state } = outcome.stored;
-      const extra = { order: viewOrder(office, order, state) };
-      throw new Problem('not_extendable', 'The order does not wait for a payment any more.', { extra });
-    }
-    case 'not-stored':
-      throw orderUnknown();
-    default:
-      outcome satisfies never;
-  }
-}
 
 /** What staff decide must be durable. @returns false: MySQL refuses the order */
 async function storeQueued({ orders }: BackOffice, { order, state }: ReservedOrder): Promise<boolean> {
@@ -249,40 +226,40 @@ async function storeQueued({ orders }: BackOffice, { order, state }: ReservedOrd
   return outcome.kind !== 'refused';
 }
 
-function failToDecide(error: unknown): never {
-  throw unavailable('decision_unavailable', 'The deadline cannot be extended right now.', error);
-}
+type NotFound = { kind: 'unknown' | 'undecided' };
 
 /**
  * The order as Redis has it: accepted, and not stored yet. One that was lost before it was stored is not
- * found: nothing is left of it that staff could look at.
- * @throws Problem where there is none
+ * found: nothing is left of it that staff could look at. undecided: nobody can tell now.
  */
-async function findQueued({ reservations, lostOrders }: BackOffice, orderNo: string): Promise<ReservedOrder> {
-  const { found, isCertain } = await reservations.lookUp(orderNo).catch(failToRead);
+async function findQueued(
+  { reservations, lostOrders }: BackOffice,
+  orderNo: string,
+): Promise<ReservedOrder | NotFound> {
+  const { found, isCertain } = await reservations.lookUp(orderNo);
   if (found) return found;
-  if (isCertain) throw orderUnknown();
-  const missing = await lostOrders.judge(orderNo).catch(failToRead);
-  throw missing === 'undecided' ? unreadable(undefined) : orderUnknown();
+  if (isCertain) return { kind: 'unknown' };
+  const missing = await lostOrders.judge(orderNo);
+  return { kind: missing === 'undecided' ? missing : 'unknown' };
 }
 
 /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
 async function recordWish(
   office: BackOffice,
   orderNo: string,
-  actor: string,
-  reason: string | null,
-): Promise<WishRecorded> {
+  decision: Decision,
+): Promise<WishRecorded | NotFound> {
   const { orders } = office;
   const stored = await orders.read(orderNo);
   if (!stored) {
     const queued = await findQueued(office, orderNo);
+    if ('kind' in queued) return queued;
     // MySQL has lost it, and it comes back as it was.
     if (isFinal(queued.state.status)) return { ...queued, isNews: false };
     // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
     if (!(await storeQueued(office, queued))) return { ...queued, isNews: false };
   }
-  return orders.requestCancel(orderNo, { actor, reason });
+  return orders.requestCancel(orderNo, decision);
 }
 
 function viewForStaff(office: BackOffice, { order, state }: ReservedOrder): StaffOrderReply {
@@ -329,12 +306,4 @@ function viewLife({ stored, payments, reversals, events, parked }: MysqlLife) {
       resolvedAt: entry.resolvedAt?.toISOString() ?? null,
     })),
   } satisfies Partial<OrderFileReply>;
-}
-
-function failToRead(error: unknown): never {
-  throw unreadable(error);
-}
-
-function unreadable(error: unknown): Problem {
-  return unavailable('status_unavailable', 'The orders cannot be read right now.', error);
 }

@@ -3,8 +3,9 @@
 import { z } from 'zod';
 import { findWrong } from '../../status/findings.ts';
 import { stateOf } from '../../status/status.ts';
+import { reply } from '../http/answer.ts';
 import { count, time } from '../http/replies.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
 
 const waiting = z.strictObject({
   waiting: count,
@@ -49,24 +50,23 @@ const statusReply = z.strictObject({
     .array(z.strictObject({ name: z.string(), isDown: z.boolean(), waiting: count, behind: count }))
     .nullable(),
 });
-type StatusReply = z.infer<typeof statusReply>;
 
 export const statusCalls = {
-  'GET /v1/admin/status': {
+  'GET /v1/admin/status': adminCall({
     id: 'getStatus',
     does: 'What is wrong, what waits, and which workers live',
     scope: 'status:read',
     replies: { 200: statusReply },
-    refuses: [],
-    handle: getStatus,
-  },
+    refuses: {},
+    answer: async ({ statusBoard }) => reply(viewStatus(statusBoard)),
+  }),
 } satisfies AdminCalls;
 
 /** From the memory of this process, so that no store that is away delays it. */
-async function getStatus({ statusBoard }: BackOffice, ctx: AdminContext): Promise<void> {
+function viewStatus(statusBoard: BackOffice['statusBoard']): z.infer<typeof statusReply> {
   const status = statusBoard.all();
   const { workers, outboxes, slots, backlog, parked, drift, events, endpoints } = status;
-  ctx.body = {
+  return {
     wrong: findWrong(status, undefined),
     workers:
       workers?.map((worker) => ({
@@ -97,5 +97,5 @@ async function getStatus({ statusBoard }: BackOffice, ctx: AdminContext): Promis
         waiting: health.waiting,
         behind: health.behind,
       })) ?? null,
-  } satisfies StatusReply;
+  };
 }

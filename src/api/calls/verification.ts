@@ -258,7 +258,7 @@ async function giveTicket(shop: Verifier, ctx: CallContext): Promise<void> {
   if (solved.kind === 'refused') {
     const { fault } = solved;
     const detail = `The answer to the challenge is refused: ${fault.replaceAll('_', ' ')}.`;
-    throw new Problem('challenge_invalid', detail, { extra: { reason: fault } });
+    throw new Problem('challenge_invalid', { detail, extra: { reason: fault } });
   }
   const expiresAt = new Date(solved.about.ends * 1_000).toISOString();
   const ticket = await shop.verification.ticketOf(solved, ctx.state.userId);
@@ -273,12 +273,11 @@ async function readRule({ keptSales }: Verifier, ctx: CallContext): Promise<Rule
   if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
   const { verification, opensAtMs, closesAtMs } = await keptSales.view(saleId);
   const nowMs = Date.now();
-  if (!verification)
-    throw new Problem('verification_not_asked', 'Orders of this sale need no ticket that is worked for.');
-  if (nowMs >= closesAtMs) throw new Problem('sale_closed', 'The sale is over.');
+  if (!verification) throw new Problem('verification_not_asked');
+  if (nowMs >= closesAtMs) throw new Problem('sale_closed');
   const waitMs = opensAtMs - verification.aheadMs - nowMs;
   if (waitMs > 0)
-    throw new Problem('sale_not_open_yet', 'The sale gives no challenges yet.', {
+    throw new Problem('sale_not_open_yet', {
       extra: { opensAt: new Date(opensAtMs).toISOString() },
       retryAfterSeconds: Math.ceil(waitMs / 1_000),
     });

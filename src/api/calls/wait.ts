@@ -8,7 +8,7 @@ import type { Clock } from '../../clock.ts';
 import type { Metrics } from '../../metrics.ts';
 import { wishCancel } from '../../orders/both-stores.ts';
 import type { Storing, StoringEnd } from '../../orders/storing.ts';
-import type { Call } from '../http/http-server.ts';
+import type { CallContext } from '../http/entry.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
 import { findOrder, viewOrder, type Finder } from './find-order.ts';
 import type { Shop } from './orders.ts';
@@ -32,9 +32,6 @@ const cancellingBody = z.object({ onTimeout: z.literal('cancel') });
 /** What is read of a purchase's answer: it has been accepted and is not stored yet. */
 const queuedOrder = z.object({ orderNo: z.string(), status: z.literal('queued') });
 
-/** What of Koa's context is used as well. */
-type WaitingCall = Pick<Call, 'req' | 'res' | 'state' | 'status' | 'body' | 'get' | 'set' | 'remove'>;
-
 export type Waits = ReturnType<typeof createWaits>;
 
 type Waited = Finder & Pick<Shop, 'finalAnswerHeader'> & { metrics: Metrics; clock: Clock };
@@ -53,13 +50,13 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     else ofUsers.set(userId, ofUser);
   }
 
-  function hasRoom({ userId }: WaitingCall['state']): boolean {
+  function hasRoom({ userId }: CallContext['state']): boolean {
     if ((ofUsers.get(userId) ?? 0) >= MAX_WAITING_OF_USER) return false;
     return waiting < waitingMax && storing.hasRoom();
   }
 
   /** @returns gives the place back, as does the caller's going away */
-  function takePlace({ res, state: { userId } }: WaitingCall): () => void {
+  function takePlace({ res, state: { userId } }: CallContext): () => void {
     let hasPlace = !res.closed;
     if (hasPlace) count(userId, 1);
     const leave = (): void => {
@@ -70,7 +67,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     return leave;
   }
 
-  async function placeAndWait(call: WaitingCall, next: () => Promise<unknown>, seconds: number) {
+  async function placeAndWait(call: CallContext, next: () => Promise<unknown>, seconds: number) {
     const untilMs = clock.nowMs() + seconds * 1_000;
     await next();
     const { orderNo } = queuedOrder.safeParse(call.body).data ?? {};
@@ -94,7 +91,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     }
   }
 
-  async function waitForEnd(call: WaitingCall, orderNo: string, untilMs: number): Promise<WaitEnd> {
+  async function waitForEnd(call: CallContext, orderNo: string, untilMs: number): Promise<WaitEnd> {
     const end = await storing.store(orderNo, untilMs);
     if (end.kind !== 'late') return end;
     if (!cancellingBody.safeParse(call.state.body).success)
@@ -107,7 +104,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
 
   return {
     /** Around the other steps of a purchase. One that does not ask to wait goes through untouched. */
-    around(call: WaitingCall, next: () => Promise<unknown>): Promise<unknown> {
+    around(call: CallContext, next: () => Promise<unknown>): Promise<unknown> {
       if (call.req.headers['prefer'] === undefined) return next();
       const seconds = readWait(call.get('Prefer'));
       return seconds === undefined ? next() : placeAndWait(call, next, seconds);
@@ -118,7 +115,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
 type WaitEnd = StoringEnd | { kind: 'cancelled' };
 
 /** A relay may have stored it meanwhile, and no answer is older than one that was given. */
-async function lookAgain(shop: Finder, orderNo: string, { state, req }: WaitingCall): Promise<StoringEnd> {
+async function lookAgain(shop: Finder, orderNo: string, { state, req }: CallContext): Promise<StoringEnd> {
   const asker = { userId: state.userId, requestId: requestIdOf(req) };
   const found = await findOrder(shop, orderNo, asker);
   if (found.state.status === 'queued') return { kind: 'late' };
@@ -138,7 +135,7 @@ async function within(clock: Clock, timeoutMs: number, end: Promise<WaitEnd>): P
 /** @throws Problem where there is no order to be had */
 function answer(
   shop: Finder,
-  call: WaitingCall,
+  call: CallContext,
   orderNo: string,
   end: WaitEnd,
   applied: Record<string, string>,
@@ -153,12 +150,12 @@ function answer(
     case 'late':
       break;
     case 'failed':
-      throw new Problem('order_failed', 'The order could not be stored, and has failed.', {
+      throw new Problem('order_failed', {
         extra: { order: viewOrder(shop, end.order, end.state) },
         headers,
       });
     case 'cancelled':
-      throw new Problem('wait_timed_out', 'The order was not stored in time, and is being cancelled.', {
+      throw new Problem('wait_timed_out', {
         extra: { orderNo },
         headers,
       });

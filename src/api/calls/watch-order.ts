@@ -51,6 +51,7 @@ export const watchCalls = {
     does: 'An order of the caller; on request once it has changed',
     who: 'shopper',
     lane: 'others',
+    isHot: true,
     watch: pollOrder,
     query: statusOptions.extend({
       wait: wait.optional().describe('Answers once the order has changed, after at most so many seconds.'),

@@ -10,11 +10,13 @@ import {
   type PaymentProvider,
 } from '../../providers/provider.ts';
 import type { Stores } from '../../stores/open.ts';
+import { reply } from '../http/answer.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
-import { Problem, requestIdOf, toProblem, unavailable } from '../http/problem.ts';
+import { requestIdOf, toProblem } from '../http/problem.ts';
 import { createForgeryLog } from '../http/refusal-logs.ts';
 import { noBody } from '../http/replies.ts';
 import type { NoticeInbox } from '../notice-inbox.ts';
+import { shopCall } from './call.ts';
 
 /** Bytes of a webhook body. Providers send whole objects, and Stripe's largest are about 100 KiB. */
 export const MAX_WEBHOOK_BYTES = 256 * 1024;
@@ -35,16 +37,18 @@ export interface Receiver {
 }
 
 export const noticeCalls = {
-  'POST /v1/webhooks/payments': {
+  'POST /v1/webhooks/payments': shopCall<Receiver>()({
     id: 'receiveNotice',
     does: "Takes a notice of the payment provider's",
     who: 'provider',
     lane: 'notices',
     body: { schema: noticeBody, bytesMax: MAX_WEBHOOK_BYTES, isSigned: true },
     replies: { 204: noBody },
-    refuses: ['malformed_notice', 'invalid_signature', 'inbox_unavailable'],
-    handle: ({ receiveNotice }, ctx) => receiveNotice(ctx),
-  },
+    // The provider repeats what is not acknowledged: exactly as long as this store is away.
+    away: 'inbox_unavailable',
+    refuses: { forged: 'invalid_signature', malformed: 'malformed_notice' },
+    answer: ({ receiveNotice }, { ctx }) => receiveNotice(ctx),
+  }),
 } satisfies ShopCalls<Receiver>;
 
 /** Comes before everything that may refuse a notice: the body's parser and the lane do so too. */
@@ -68,39 +72,31 @@ function refusalOutcome(status: number): NoticeOutcome {
 export function createReceiveNotice({ provider, inbox, paymentAttempts, tracing, log }: WebhookDeps) {
   const reportForgery = createForgeryLog(log);
 
-  function verify(rawBody: string, ctx: CallContext): PaymentNotice {
+  function verify(rawBody: string, ctx: CallContext): PaymentNotice | { kind: 'forged' | 'malformed' } {
     try {
       return provider.verifyNotice(rawBody, headersOf(ctx));
     } catch (error) {
       if (error instanceof InvalidSignatureError) {
         reportForgery(reasonOf(error));
-        throw new Problem('invalid_signature', 'The notice is forged or stale.', { cause: error });
+        return { kind: 'forged' };
       }
       if (error instanceof MalformedNoticeError) {
         log.warn(
           { err: error, requestId: requestIdOf(ctx.req), rawBody: rawBody.slice(0, LOGGED_BODY_CHARS) },
           'payment notice malformed',
         );
-        throw new Problem('malformed_notice', 'The notice is not of a known shape.', { cause: error });
+        return { kind: 'malformed' };
       }
       throw error;
     }
   }
 
-  async function commit(notice: PaymentNotice, rawBody: string) {
-    try {
-      return await inbox.receive({ notice, rawBody });
-    } catch (error) {
-      // The provider repeats what is not acknowledged: exactly as long as this store is away.
-      throw unavailable('inbox_unavailable', 'The notice could not be stored; send it again.', error);
-    }
-  }
-
-  return async function receiveNotice(ctx: CallContext): Promise<void> {
+  return async function receiveNotice(ctx: CallContext) {
     const { rawBody } = ctx.state;
     const startedMs = performance.now();
     const notice = verify(rawBody, ctx);
-    const stored = await commit(notice, rawBody);
+    if (!('eventId' in notice)) return notice;
+    const stored = await inbox.receive({ notice, rawBody });
     const { kind, eventId } = notice;
     // The provider knows nothing of the order's trace: the notice joins it once the order is known.
     if (stored && tracing) {
@@ -113,8 +109,8 @@ export function createReceiveNotice({ provider, inbox, paymentAttempts, tracing,
       const { orderNo } = stored?.order ?? {};
       log.debug({ orderNo, requestId: requestIdOf(ctx.req), step: 'payment notice', kind, eventId }, 'order');
     }
-    ctx.status = 204;
     if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
+    return reply('' as const, 204);
   };
 }
 

@@ -78,7 +78,7 @@ export function allow(scope: Scope): Middleware<{ scopes: ReadonlySet<Scope> }> 
 /** RFC 6750, 3.1: the token is good, and not good enough for this. */
 export function forbidden(scope: Scope): Problem {
   const challenge = `Bearer realm="holdfast", error="insufficient_scope", scope="${scope}"`;
-  return new Problem('forbidden', 'The token does not have the scope that this call needs.', {
+  return new Problem('forbidden', {
     extra: { scope },
     headers: { 'WWW-Authenticate': challenge },
   });
@@ -261,7 +261,7 @@ export function authenticate(
           INVALID_TOKEN_CHALLENGE,
         );
       case 'unavailable':
-        throw new Problem('keys_unavailable', 'The token cannot be judged right now.', {
+        throw new Problem('keys_unavailable', {
           retryAfterSeconds: KEYS_RETRY_SECONDS,
         });
       default:
@@ -270,8 +270,7 @@ export function authenticate(
   }
 
   return (ctx, next) => {
-    if (isRepeated(ctx.req.rawHeaders))
-      throw new Problem('malformed_request', 'Send one Authorization header.');
+    if (isRepeated(ctx.req.rawHeaders)) throw new Problem('malformed_request');
     const header = ctx.req.headers.authorization ?? '';
     const token = TOKEN_HEADER.exec(header)?.[1];
     if (token === undefined && !/^Bearer\b/i.test(header)) {
@@ -301,7 +300,7 @@ function isRepeated(rawHeaders: readonly string[]): boolean {
 }
 
 function unauthorized(detail: string, challenge: string): Problem {
-  return new Problem('unauthorized', detail, { headers: { 'WWW-Authenticate': challenge } });
+  return new Problem('unauthorized', { detail, headers: { 'WWW-Authenticate': challenge } });
 }
 
 export interface Rights {

@@ -6,8 +6,8 @@
 import type { Context } from 'koa';
 import type { z } from 'zod';
 import type { RequestState } from './auth.ts';
-import type { BodyState } from './http-server.ts';
 import type { ProblemCode } from './problem-codes.ts';
+import type { BodyState } from './request.ts';
 
 /** Headers that a call may read, beside those that every call may have. */
 export type RequestHeader =
@@ -29,8 +29,8 @@ export type ReplyHeader =
   | 'RateLimit-Policy';
 
 /** A JSON body; it must be there unless `isOptional`. */
-export interface BodyRule {
-  schema: z.ZodType;
+export interface BodyRule<Body extends z.ZodType = z.ZodType> {
+  schema: Body;
   isOptional?: true;
   /** Bytes that it may have: MAX_BODY_BYTES unless given. */
   bytesMax?: number;
@@ -69,10 +69,12 @@ export type Calls<Path extends string, Each extends Entry> = Readonly<Record<`${
 export type CallContext = Context & { state: RequestState & BodyState; params: Record<string, string> };
 
 /** A call of shoppers, of their browsers, or of the provider. @param Shop what it works with */
-interface ShopCall<Shop> extends Entry {
+export interface ShopCall<Shop> extends Entry {
   /** shopper: by a token, of any rights. provider: by the signature of the body. */
   who: 'anyone' | 'shopper' | 'provider';
   lane: ShopLane;
+  /** Thousands come in one second: without a query it is answered ahead of the router. */
+  isHot?: true;
   /** Comes before the lane. What it does not answer itself it passes on. */
   watch?: (shop: Shop, ctx: CallContext, next: () => Promise<unknown>) => Promise<unknown>;
   /** @throws Problem where it refuses */

@@ -14,145 +14,10 @@ import {
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import cors from 'cors';
-import type { Logger } from 'pino';
 import type { Clock } from '../../clock.ts';
 import { createTurns } from '../../turns.ts';
-import type { RequestState } from './auth.ts';
-import {
-  type Answered,
-  answerTo,
-  USUAL_HEADERS,
-  Problem,
-  problemDocument,
-  PROBLEM_TYPE,
-  REQUEST_ID,
-  requestIdOf,
-} from './problem.ts';
+import { USUAL_HEADERS, Problem, problemDocument, PROBLEM_TYPE, REQUEST_ID, requestIdOf } from './problem.ts';
 import { closeServer } from './server-close.ts';
-
-/** What was read. */
-export interface BodyState {
-  body: unknown;
-  /** As it was sent, for signatures. */
-  rawBody: string;
-}
-
-// Answers the calls that come in a rush, purchases and polls, in front of Koa, which spares them its
-// context, its router and its chain. The steps are functions that Koa's router has too, and the answers are
-// the same; a call that is asked in another way, say with a query, is Koa's.
-
-type Headers = Record<string, string | number>;
-
-/** What the steps of such a call use of Koa's context, in Koa's words. */
-export interface Call {
-  req: IncomingMessage;
-  res: ServerResponse;
-  state: RequestState & BodyState;
-  /** Of the path. */
-  params: Record<string, string>;
-  query: object;
-  /** The caller's address; any text where a proxy gives it. */
-  ip: string;
-  status: number;
-  /** A text is JSON already. */
-  body?: unknown;
-  get: (header: string) => string;
-  set: (header: string, value: string) => unknown;
-  remove: (header: string) => unknown;
-}
-
-/** It may throw at once, as well as reject. */
-type Step = (call: Call, next: () => Promise<unknown>) => Promise<unknown>;
-
-interface DirectRoute {
-  /** Method and path, as the metrics name the call. */
-  name: string;
-  method: string;
-  /** Of the whole path, without a query; its named groups are the parameters. */
-  path: RegExp;
-  steps: readonly Step[];
-}
-
-interface DirectOptions {
-  routes: readonly DirectRoute[];
-  addressOf: (request: IncomingMessage, response: ServerResponse) => string;
-  log: Logger;
-  answered: Answered;
-  /** Answers all other calls. */
-  otherwise: RequestListener;
-}
-
-const NO_QUERY = {};
-const NO_RIGHTS: RequestState['scopes'] = new Set();
-
-export function answerDirectly({
-  routes,
-  addressOf,
-  log,
-  answered,
-  otherwise,
-}: DirectOptions): RequestListener {
-  async function answer(
-    request: IncomingMessage,
-    response: ServerResponse,
-    { name, steps, params }: Pick<DirectRoute, 'name' | 'steps'> & Pick<Call, 'params'>,
-  ): Promise<void> {
-    const sinceMs = performance.now();
-    let problem: ReturnType<typeof answerTo> | undefined;
-    const requestId = requestIdOf(request);
-    const headers: Headers = { ...USUAL_HEADERS, [REQUEST_ID]: requestId };
-    const call: Call = {
-      req: request,
-      res: response,
-      state: { userId: '', scopes: NO_RIGHTS, expiresAtMs: 0, body: undefined, rawBody: '' },
-      params,
-      query: NO_QUERY,
-      ip: addressOf(request, response),
-      status: 200,
-      body: undefined,
-      get: (header) => String(request.headers[header.toLowerCase()] ?? ''),
-      set: (header, value) => (headers[header] = value),
-      remove: (header) => delete headers[header],
-    };
-    try {
-      await take(steps, call);
-      if (call.body === undefined) {
-        write(response, call.status, headers);
-      } else {
-        headers['Content-Type'] = 'application/json; charset=utf-8';
-        const { body } = call;
-        write(response, call.status, headers, typeof body === 'string' ? body : JSON.stringify(body));
-      }
-    } catch (error) {
-      problem = answerTo(error, { path: request.url ?? '', requestId, log });
-      // As with Koa, what the steps have set stays.
-      write(response, problem.status, { ...headers, ...problem.headers }, problem.body);
-    }
-    answered(name, problem?.status ?? call.status, problem?.code, sinceMs);
-  }
-
-  return (request, response) => {
-    for (const { name, method, path, steps } of routes) {
-      const found = request.method === method ? path.exec(request.url ?? '') : null;
-      if (!found) continue;
-      void answer(request, response, { name, steps, params: found.groups ?? {} });
-      return;
-    }
-    otherwise(request, response);
-  };
-}
-
-function take(steps: readonly Step[], call: Call, index = 0): Promise<unknown> {
-  const step = steps[index];
-  return step ? step(call, () => take(steps, call, index + 1)) : Promise.resolve();
-}
-
-function write(response: ServerResponse, status: number, headers: Headers, body?: string): void {
-  // The caller has gone meanwhile.
-  if (response.closed) return;
-  if (body !== undefined) headers['Content-Length'] = Buffer.byteLength(body);
-  response.writeHead(status, headers).end(body);
-}
 
 export interface HttpBounds {
   headersTimeoutMs: number;
@@ -296,10 +161,10 @@ export function createHttpServer(handle: RequestListener, overrides: Partial<Htt
     }
   });
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    answerProblem(request, response, new Problem('expectation_failed', 'Only 100-continue can be expected.'));
+    answerProblem(request, response, new Problem('expectation_failed'));
   });
   server.on('connect', (_, socket) => {
-    refuse(socket, new Problem('method_not_allowed', 'This is not a proxy.'));
+    refuse(socket, new Problem('method_not_allowed'));
   });
 
   return {
@@ -354,20 +219,20 @@ function toProblem(code: string): Problem {
     case 'HPE_HEADER_OVERFLOW':
       return headersTooLarge();
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return new Problem('body_too_large', 'The body has larger chunk extensions than are read.');
+      return new Problem('body_too_large');
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new Problem('request_timeout', 'The request did not arrive in time.');
+      return new Problem('request_timeout');
     default:
       return malformed();
   }
 }
 
 function headersTooLarge(): Problem {
-  return new Problem('headers_too_large', 'The request has more or larger headers than are read.');
+  return new Problem('headers_too_large');
 }
 
 function malformed(): Problem {
-  return new Problem('malformed_request', 'The request could not be read.');
+  return new Problem('malformed_request');
 }
 
 function answerProblem(request: IncomingMessage, response: ServerResponse, problem: Problem): void {
@@ -537,7 +402,7 @@ interface Waiting {
 }
 
 export function overloaded(seconds: number): Problem {
-  return new Problem('overloaded', 'More is asked than can be answered in time; nothing was done.', {
+  return new Problem('overloaded', {
     retryAfterSeconds: seconds,
   });
 }

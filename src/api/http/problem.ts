@@ -31,6 +31,8 @@ export function requestIdOf({ headers }: IncomingMessage): string {
 }
 
 export interface ProblemOptions<Code extends ProblemCode> {
+  /** Where more can be said than the row of its code says. */
+  detail?: string;
   /** More members of the problem document. */
   extra?: ProblemExtra<Code>;
   /** Seconds after which repeating makes sense. */
@@ -47,11 +49,11 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
   /** No member of the error as a log writes it: it would repeat the cause, and show an order's data. */
   readonly #options: ProblemOptions<Code>;
 
-  constructor(code: Code, detail: string, options: ProblemOptions<Code> = {}) {
+  constructor(code: Code, options: ProblemOptions<Code> = {}) {
     // Without a cause it was decided upon: an answer whose stack is never read, and there may be thousands.
     const { stackTraceLimit } = Error;
     if (options.cause === undefined) Error.stackTraceLimit = 0;
-    super(detail, { cause: options.cause });
+    super(options.detail ?? PROBLEMS[code].says, { cause: options.cause });
     Error.stackTraceLimit = stackTraceLimit;
     this.status = PROBLEMS[code].status;
     this.code = code;
@@ -65,17 +67,31 @@ export class Problem<Code extends ProblemCode = ProblemCode> extends Error {
 
 /** The same for an order of another user: a caller must not learn that it exists. */
 export function orderNotFound(): Problem {
-  return new Problem('order_not_found', 'There is no such order of yours.');
+  return new Problem('order_not_found');
 }
 
 /** Also for a draft, and for a sale whose data were removed long after its end. */
 export function saleNotFound(): Problem {
-  return new Problem('sale_not_found', 'There is no such sale.');
+  return new Problem('sale_not_found');
 }
 
 /** Redis, MySQL or the provider did not answer: nothing is known to have happened, repeating is safe. */
-export function unavailable(code: UnavailableCode, detail: string, cause: unknown): Problem {
-  return new Problem(code, detail, { retryAfterSeconds: 1, cause });
+export function unavailable(code: UnavailableCode, cause: unknown): Problem {
+  return new Problem(code, { retryAfterSeconds: 1, cause });
+}
+
+/** @param outcome has the members of the problem beside the usual ones */
+export function problemOf(code: ProblemCode, outcome: object): Problem {
+  return new Problem(code, membersOf(code, outcome));
+}
+
+function membersOf<Code extends ProblemCode>(code: Code, outcome: object): { extra?: ProblemExtra<Code> };
+function membersOf(code: ProblemCode, outcome: object): { extra?: object } {
+  const schemas: { [code: string]: z.ZodObject } = problemExtras;
+  const schema = schemas[code];
+  if (!schema) return {};
+  const members = Object.entries(outcome).filter(([name]) => Object.hasOwn(schema.shape, name));
+  return { extra: Object.fromEntries(members) };
 }
 
 /** Parses what a caller sent; a fault names where it is. */
@@ -83,7 +99,7 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown): T {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
-  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+  throw new Problem('invalid_request', { extra: { faults } });
 }
 
 export function problemDocument({ status, code, message, options }: Problem): string {
@@ -147,11 +163,11 @@ export function problemResponder(log: Logger, answered: Answered): Middleware<ob
     try {
       await next();
       if (ctx.status === 404 && ctx.body === undefined) {
-        throw new Problem('no_such_resource', 'There is nothing at this address.');
+        throw new Problem('no_such_resource');
       }
       // Set by the router's allowedMethods: 501 for a method it has never heard of.
       if ((ctx.status === 405 || ctx.status === 501) && ctx.body === undefined) {
-        throw new Problem('method_not_allowed', 'Not with this method; Allow names those that work.');
+        throw new Problem('method_not_allowed');
       }
     } catch (error) {
       const { status, code, headers, body } = answerTo(error, { path: ctx.path, requestId, log });
@@ -174,11 +190,10 @@ const httpError = z.object({ status: z.int().min(400).max(499) });
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const status = httpError.safeParse(error).data?.status;
-  if (status === 413) return new Problem('body_too_large', 'The body is larger than this resource takes.');
-  if (status === 415)
-    return new Problem('unsupported_media_type', 'Send the body as application/json, in UTF-8.');
-  if (status !== undefined) return new Problem('malformed_request', 'The request could not be read.');
-  return new Problem('internal_error', 'Something went wrong on our side.', {
+  if (status === 413) return new Problem('body_too_large');
+  if (status === 415) return new Problem('unsupported_media_type');
+  if (status !== undefined) return new Problem('malformed_request');
+  return new Problem('internal_error', {
     retryAfterSeconds: 1,
     cause: error,
   });

@@ -6,8 +6,15 @@ import type { IncomingMessage } from 'node:http';
 import { parse } from '@hapi/bourne';
 import { z } from 'zod';
 import { IDEMPOTENCY_KEY_PATTERN } from '../../orders/content.ts';
-import { type Call, type BodyState, overloaded } from './http-server.ts';
+import { overloaded } from './http-server.ts';
 import { Problem } from './problem.ts';
+
+/** What was read of a request's body. */
+export interface BodyState {
+  body: unknown;
+  /** As it was sent, for signatures. */
+  rawBody: string;
+}
 
 /** Bytes of a JSON request body. A full cart is under 3 KiB. */
 export const MAX_BODY_BYTES = 16 * 1024;
@@ -105,11 +112,11 @@ export function textBody(limitBytes: number, budget: BodyBudget): ReadBody {
   return async (ctx, next) => {
     const { headers } = ctx.req;
     if (!JSON_TYPE.test(headers['content-type'] ?? '')) {
-      throw new Problem('unsupported_media_type', 'Send the body as application/json, in UTF-8.');
+      throw new Problem('unsupported_media_type');
     }
     // Inflating it would be a thousand times as much work for us as for the caller.
     if (!['', 'identity'].includes(headers['content-encoding'] ?? '')) {
-      throw new Problem('unsupported_content_encoding', 'Send the body as it is, not compressed.', {
+      throw new Problem('unsupported_content_encoding', {
         headers: { 'Accept-Encoding': 'identity' },
       });
     }
@@ -187,7 +194,7 @@ function parseJson(text: string): unknown {
   const value = readJson(text);
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
   const faults = [{ path: '', message: 'an object' }];
-  throw new Problem('invalid_request', 'The request is not as it must be.', { extra: { faults } });
+  throw new Problem('invalid_request', { extra: { faults } });
 }
 
 function readJson(text: string): unknown {
@@ -200,23 +207,19 @@ function readJson(text: string): unknown {
 }
 
 function tooLarge(): Problem {
-  return new Problem('body_too_large', 'The body is larger than this resource takes.');
+  return new Problem('body_too_large');
 }
 
 function unreadable(): Problem {
-  return new Problem('malformed_request', 'The request could not be read.');
+  return new Problem('malformed_request');
 }
 
 /** @throws Problem 400 when it is missing or malformed */
-export function readIdempotencyKey(ctx: Pick<Call, 'get'>): string {
+export function readIdempotencyKey(ctx: { get: (header: string) => string }): string {
   const key = ctx.get('Idempotency-Key');
-  if (key === '')
-    throw new Problem('idempotency_key_missing', 'Send an Idempotency-Key, a fresh UUID for each request.');
+  if (key === '') throw new Problem('idempotency_key_missing');
   if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
-    throw new Problem(
-      'idempotency_key_invalid',
-      'An Idempotency-Key has 1 to 128 printable ASCII characters, no spaces.',
-    );
+    throw new Problem('idempotency_key_invalid');
   }
   return key;
 }

@@ -28,7 +28,7 @@ test('the type of a problem is the address of a page that says what to do', asyn
 
   expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
   expect(page.body).toContain('Read the sale again.');
-  expect(page.body).toContain('The sale does not have <code>sku</code>.');
+  expect(page.body).toContain('The sale has no such SKU. <code>sku</code> names it.');
 });
 
 test('each code has its page, with each member of its document, and no Markdown is left in it', async () => {

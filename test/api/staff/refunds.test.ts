@@ -179,7 +179,7 @@ describe('withdrawing', () => {
     for (const id of [refundId + 1, 0, -1, '1e3', 'x', '9'.repeat(16)])
       expect(refusalOf(await withdraw(id))).toBe('404 refund_not_found');
     expect(refusalOf(await world.post(`orders/nope/refunds/${refundId}/withdraw`))).toBe(
-      '404 order_not_found',
+      '404 refund_not_found',
     );
   });
 });

@@ -3111,7 +3111,7 @@ export type cancelOrderForShopperResponse500 = {
 }
 
 export type cancelOrderForShopperResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | CancelUnavailableProblem | StatusUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem | CancelUnavailableProblem
   status: 503
 }
 
@@ -3222,7 +3222,7 @@ export type extendDeadlineResponse500 = {
 }
 
 export type extendDeadlineResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem | StatusUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem | DecisionUnavailableProblem
   status: 503
 }
 
@@ -3414,7 +3414,7 @@ export type withdrawRefundResponse403 = {
 }
 
 export type withdrawRefundResponse404 = {
-  data: OrderNotFoundProblem | RefundNotFoundProblem
+  data: RefundNotFoundProblem | OrderNotFoundProblem
   status: 404
 }
 

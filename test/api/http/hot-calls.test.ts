@@ -1,4 +1,4 @@
-/** Purchases and polls are answered in front of Koa, as Koa would: a call with a query is Koa's own. */
+/** Hot calls are answered ahead of the router as the router would: a call with a query is the router's. */
 
 import { beforeAll, expect, test } from 'vitest';
 import { MAX_BODY_BYTES } from '../../../src/api/http/request.ts';
@@ -44,10 +44,10 @@ async function bothWays(method: string, path: string, call: () => Call, who: Sho
     ...rest,
     headers: { 'x-request-id': 'both-ways', ...headers },
   });
-  const direct = await who.call(method, path, ask(call()));
-  const koas = await who.call(method, `${path}?way=koa`, ask(call()));
-  expect(shapeOf(direct)).toEqual(shapeOf(koas));
-  return direct;
+  const ahead = await who.call(method, path, ask(call()));
+  const routed = await who.call(method, `${path}?way=router`, ask(call()));
+  expect(shapeOf(ahead)).toEqual(shapeOf(routed));
+  return ahead;
 }
 
 const cart = (id: string) => ({ saleId: id, items: [{ sku: 'lamp', quantity: 1 }] });
