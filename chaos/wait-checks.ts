@@ -1,7 +1,7 @@
 /** Judges what shoppers were told who waited: for the answer to a purchase, or for changes of an order. */
 
 import type { Check } from './history.ts';
-import { findLost } from './loss-checks.ts';
+import { findLost, findUnrecorded } from './loss-checks.ts';
 
 /** A wish to cancel that was kept beside the hold in Redis is in MySQL within this time. */
 const WISHED_MS = 15_000;
@@ -24,10 +24,16 @@ export const givenUpIsNotPaid: Check = ({ timedOut, losses }, { states }) =>
     return isPaid && !isNearLoss ? [{ subject, detail: 'was answered 504, and paid' }] : [];
   });
 
-/** Each event of a stream is newer than the one before, and than what its reader had already. */
-export const streamsGoForward: Check = ({ streams }) =>
-  streams.flatMap(({ orderNo: subject, api, lastId = -1, versions }) => {
-    const isForward = versions.every((version, i) => version > (versions[i - 1] ?? lastId));
+/**
+ * Each event of a stream is newer than the one before, and than what its reader had already. An order without
+ * a record is told as lost under a version that another state may have had, so that one may be told again.
+ */
+export const streamsGoForward: Check = (history) => {
+  const unrecorded = findUnrecorded(history);
+  return history.streams.flatMap(({ orderNo: subject, api, lastId = -1, versions }) => {
+    const least = unrecorded.has(subject) ? 0 : 1;
+    const isForward = versions.every((version, i) => version - (versions[i - 1] ?? lastId) >= least);
     if (isForward) return [];
     return [{ subject, detail: `${api} told the versions ${versions.join(', ')} after ${lastId}` }];
   });
+};

@@ -205,6 +205,15 @@ test('a stream begins with what its reader has not seen, and without a last even
   expect(checkHistory(buildHistory({ streams: seen }), recorded)).toHaveLength(1);
 });
 
+test('a stream may tell again that an order without a record is lost', () => {
+  const streams = [{ ...STREAM, lastId: 1, versions: [1] }];
+  const found = checkHistory(buildHistory({ ...LOST, streams }), UNRECORDED);
+  expect(found.filter(({ check }) => check === 'a stream of events goes forward')).toEqual([]);
+  expect(checkHistory(buildHistory({ streams }), recorded)).toMatchObject([
+    { check: 'a stream of events goes forward' },
+  ]);
+});
+
 test('a refusal while Redis lost its holds is not judged', () => {
   const losses = [{ startMs: 31, endMs: 33, name: 'flush redis' }];
   const history = buildHistory({ acceptances: [], losses });
