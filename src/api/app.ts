@@ -106,7 +106,7 @@ export interface AppDeps extends Stores {
   purchasesAtOnce: number;
   /** How many purchases may wait for a place. Tests set fewer. */
   purchasesWaiting?: number;
-  statusBoard: Pick<StatusBoard, 'all' | 'current' | 'ageMs'>;
+  statusBoard: Pick<StatusBoard, 'all' | 'current'>;
   tokens: TokenRules;
   notes: Pick<ApiNotes, 'tokenJudged'>;
   tickets: TicketRules;

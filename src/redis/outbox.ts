@@ -70,7 +70,6 @@ const infoReply = z.array(z.array(z.union([z.string(), z.number(), z.null()])));
 const pendingReply = z.array(z.tuple([z.string()]).rest(z.unknown()));
 const streamInfo = z.object({
   length: z.int(),
-  'entries-added': z.int(),
   'first-entry': z.tuple([z.string()]).rest(z.unknown()).nullable(),
 });
 
@@ -126,8 +125,6 @@ async function readCourse(
 
 export interface OutboxLook {
   waiting: number;
-  /** Entries that have been taken off since the outbox was made. */
-  left: number;
   /** When the oldest was accepted (Unix ms); undefined: none waits. */
   oldestAtMs: number | undefined;
 }
@@ -144,7 +141,6 @@ export async function lookAtOutbox(
   const oldest = info['first-entry']?.[0];
   return {
     waiting: info.length,
-    left: info['entries-added'] - info.length,
     oldestAtMs: oldest === undefined ? undefined : Number.parseInt(oldest),
   };
 }

@@ -69,9 +69,9 @@ export async function readOutboxes(redis: RedisClient): Promise<Status['outboxes
         if (isDamaged(error)) return undefined;
         throw error;
       });
-      const { waiting = 0, left = 0, oldestAtMs } = look ?? {};
+      const { waiting = 0, oldestAtMs } = look ?? {};
       if (oldestAtMs === undefined) return [];
-      return [{ saleId: shard.saleId, waiting, left, oldestAtMs, oldestMs: Math.max(0, nowMs - oldestAtMs) }];
+      return [{ saleId: shard.saleId, waiting, oldestAtMs, oldestMs: Math.max(0, nowMs - oldestAtMs) }];
     }),
   );
   return found.flat().toSorted((a, b) => b.waiting - a.waiting);

@@ -26,11 +26,10 @@ const WELL = {
   redisTakesWrites: async () => true,
   mysqlTakesWrites: async () => true,
   outboxes: async () => [
-    { saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 1_500 },
+    { saleId: 'summer', waiting: 3, oldestAtMs: 0, oldestMs: 1_500 },
     ...Array.from({ length: 20 }, (_, i) => ({
       saleId: `s${i}`,
       waiting: 1,
-      left: 0,
       oldestAtMs: 0,
       oldestMs: 10,
     })),

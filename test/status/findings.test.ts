@@ -21,7 +21,7 @@ const WELL: PartialStatus = {
   redisTakesWrites: true,
   mysqlTakesWrites: true,
   workers: [worker],
-  outboxes: [{ saleId: 'summer', waiting: 3, left: 0, oldestAtMs: 0, oldestMs: 900 }],
+  outboxes: [{ saleId: 'summer', waiting: 3, oldestAtMs: 0, oldestMs: 900 }],
   slots: 3,
   memory: [{ node: 'redis:6379', usedBytes: 75, maxBytes: 100, isBounded: true }],
   backlog: {
@@ -73,7 +73,7 @@ test.each<[string, Partial<PartialStatus>, boolean, RegExp[]]>([
   ['a loop hangs', { workers: [{ ...worker, hanging: ['events'] }] }, true, [/stands still in events/]],
   [
     'an old outbox',
-    { outboxes: [{ saleId: 's', waiting: 20, left: 0, oldestAtMs: 0, oldestMs: 41_000 }] },
+    { outboxes: [{ saleId: 's', waiting: 20, oldestAtMs: 0, oldestMs: 41_000 }] },
     true,
     [/^20 accepted orders wait to be stored, the oldest for 41 s/],
   ],
