@@ -16,11 +16,10 @@ import type { Stores } from '../stores/open.ts';
 import type { ApiNotes } from './api-notes.ts';
 import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
-import type { KeptSales } from './calls/kept-sales.ts';
 import type { Shop } from './calls/orders.ts';
 import { createPollAdvice, type PollAdvice } from './calls/poll-advice.ts';
 import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
-import { createAbsentSales, keepSales } from './calls/sale-views.ts';
+import { createSaleViews, type SaleViews } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import type { Verification } from './calls/verification.ts';
 import { createWaits } from './calls/wait.ts';
@@ -132,7 +131,7 @@ export interface App {
   handle: RequestListener;
   /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
   routes: readonly string[];
-  keptSales: KeptSales;
+  saleViews: SaleViews;
   /** After the last answer: ends what is stored for callers who have gone, and what notices have changed. */
   finish: () => Promise<void>;
   /** Ends the calls that wait for changes of orders, at once. */
@@ -171,15 +170,14 @@ export function createApp({
   const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
   const queryWorkflow = createWorkflowQueries(deps.engine, queries, deps.log);
   const lostOrders = createLostOrders({ ...deps, queryWorkflow });
-  const findAbsentSale = createAbsentSales(deps.sales);
-  const keptSales = keepSales(deps, findAbsentSale, clock);
+  const saleViews = createSaleViews(deps, clock);
   const purchases = createLane({
     placesMax: deps.purchasesAtOnce,
     waitingMax: purchasesWaiting,
     // Sales that this process has not met share one group: a caller may have made them up.
     groupOf: ({ state }) => {
       const saleId = saleIdOf(state?.body);
-      return keptSales.known(saleId) ? saleId : '';
+      return saleViews.known(saleId) ? saleId : '';
     },
     onShed: countShed('purchases', deps),
     clock,
@@ -194,8 +192,7 @@ export function createApp({
     ...finder,
     tickets,
     queryWorkflow,
-    findAbsentSale,
-    keptSales,
+    saleViews,
     purchaseLimits: createPurchaseLimits(deps.purchaseLimits, clock),
     receiveNotice,
     watchers,
@@ -265,7 +262,7 @@ export function createApp({
   return {
     handle: shareAcrossOrigins(deps.corsOrigins, traced),
     routes,
-    keptSales,
+    saleViews,
     async finish() {
       await storing.stop();
       await inbox.drain();

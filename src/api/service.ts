@@ -15,6 +15,7 @@ import { createStatusBoard, statusReaders } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import { createApiNotes } from './api-notes.ts';
 import { createApp } from './app.ts';
+import { READ_AHEAD_EVERY_MS } from './calls/sale-views.ts';
 import { ticketKeys } from './calls/ticket.ts';
 import { createVerification } from './calls/verification.ts';
 import type { DemoOptions } from './demo-routes.ts';
@@ -65,7 +66,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle, keptSales, finish, stopWatching } = createApp({
+  const { handle, saleViews, finish, stopWatching } = createApp({
     ...stores,
     engine,
     provider,
@@ -107,13 +108,13 @@ export async function startApi(
   // Its first reader would wait for it, and all others with it.
   openApiText();
   // The first callers would wait for them.
-  await Promise.all([keys?.begun, ticketKeySet?.begun, keptSales.warmUp()]);
+  await Promise.all([keys?.begun, ticketKeySet?.begun, saleViews.readAhead()]);
   const address = await server.listen(config.API_PORT, config.API_HOST);
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
   const looked = Promise.all([statusBoard.run(checking.signal), notes.run(checking.signal)]);
-  const letGoOfSales = keptSales.keepFresh();
+  const readingAhead = setInterval(() => void saleViews.readAhead(), READ_AHEAD_EVERY_MS);
   const patients = [
     ...storePatients(async () => stores, stores),
     providerPatient(config),
@@ -138,7 +139,7 @@ export async function startApi(
       keys?.stop();
       ticketKeySet?.stop();
       await notifier.drain();
-      letGoOfSales();
+      clearInterval(readingAhead);
       checking.abort();
       await checked.catch(() => {});
       await looked;

@@ -78,11 +78,13 @@ export async function warmUp(pool: Pool, saleId: string, saleStock: DecidingStoc
 }
 
 /** As it is: a change that is pending does not show. Undefined: there is no such sale. */
-export function read(pool: Pool, saleId: string): Promise<ShownSale | undefined> {
-  return inSnapshot(pool, async (connection) => {
-    const [found] = await showSales(connection, 'sale_id = ?', [saleId]);
-    return found;
-  });
+export async function read(pool: Pool, saleId: string): Promise<ShownSale | undefined> {
+  return (await readAll(pool, [saleId]))[0];
+}
+
+/** Those of these sales that there are, as `read` has them. @param saleIds at least one */
+export function readAll(pool: Pool, saleIds: readonly string[]): Promise<ShownSale[]> {
+  return inSnapshot(pool, (connection) => showSales(connection, 'sale_id IN (?)', [saleIds]));
 }
 
 /**

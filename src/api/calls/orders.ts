@@ -30,7 +30,7 @@ import {
 import { viewOpenOrders } from './my-orders.ts';
 import type { CountedAttempt, PurchaseLimits } from './purchase-limits.ts';
 import { isFinalAnswer, refuseAbsent, toRefusal, type PurchaseOutcome } from './purchase-refusals.ts';
-import type { AbsentSale, SaleViews } from './sale-views.ts';
+import type { SaleShop } from './sale-views.ts';
 import { MAX_TICKET_CHARS, verifyTicket, type TicketRules } from './ticket.ts';
 
 /** Characters of a user agent that are kept. A longer one is cut, because it is only recorded. */
@@ -40,14 +40,12 @@ const MAX_USER_AGENT_CHARS = 255;
 const MAX_IP_CHARS = 45;
 
 /** What the calls work with. */
-export interface Shop extends Finder, SaleViews {
+export interface Shop extends Finder, SaleShop {
   provider: PaymentProvider;
   /** Signs what a payment session carries of its order. */
   signer: OrderSigner;
   notifier: EngineNotifier;
   queryWorkflow: QueryWorkflow;
-  /** @throws Problem when MySQL does not answer */
-  findAbsentSale: (saleId: string) => Promise<AbsentSale>;
   tickets: TicketRules;
   purchaseLimits: PurchaseLimits;
   /** Of answers after which a caller needs no place in a waiting room any more. */
@@ -173,7 +171,7 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const caller: Caller = { userId, idempotencyKey, ...contactOf(ctx) };
   const traceparent = shop.tracing?.traceparentOf(ctx.req);
   if (traceparent !== undefined) caller.traceparent = traceparent;
-  const knownSale = shop.keptSales.known(request.saleId);
+  const knownSale = shop.saleViews.known(request.saleId);
   const attempt = shop.purchaseLimits.count(caller, knownSale);
   const span = shop.tracing?.begin('reserve', caller, { kind: 'client' });
   const reserved = reserve(shop, request, caller, { ...attempt, sale: knownSale });
@@ -188,7 +186,7 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
   if (shop.finalAnswerHeader) await markFinal(shop, ctx, request.saleId, outcome);
   if (outcome.kind === 'reserved') {
     // From the next purchase on its addresses can be counted.
-    if (!knownSale) shop.keptSales.meet(request.saleId);
+    if (!knownSale) shop.saleViews.meet(request.saleId);
     shop.tracing?.accepted(ctx.req, outcome.orderNo);
     if (shop.log.isLevelEnabled('debug'))
       shop.log.debug({ orderNo: outcome.orderNo, requestId: requestIdOf(ctx.req), step: 'accept' }, 'order');
@@ -201,7 +199,7 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
     ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
     ctx.body = viewOrder(shop, order, state);
   } else if (outcome.kind === 'sale-absent') {
-    throw refuseAbsent(await shop.findAbsentSale(request.saleId));
+    throw refuseAbsent(await shop.saleViews.lookAtAbsent(request.saleId));
   } else {
     const open = 'openOrders' in outcome ? outcome.openOrders : [];
     throw toRefusal(outcome, await viewOpenOrders(shop, { userId, orderNos: open }));
@@ -267,12 +265,12 @@ function accept(shop: Shop, ctx: CallContext, outcome: ReserveOutcome & { kind: 
 
 /** So that a waiting room at the edge gives the caller's place to the next. */
 async function markFinal(
-  { finalAnswerHeader: header, keptSales }: Shop,
+  { finalAnswerHeader: header, saleViews }: Shop,
   ctx: CallContext,
   saleId: string,
   outcome: PurchaseOutcome,
 ): Promise<void> {
-  if (header && (await isFinalAnswer(outcome, () => keptSales.view(saleId))))
+  if (header && (await isFinalAnswer(outcome, () => saleViews.view(saleId))))
     ctx.set(header.name, header.value);
 }
 

@@ -5,7 +5,7 @@ import type { SaleView } from '../../sales/stock.redis.ts';
 import { Problem, saleNotFound, type TicketFault } from '../http/problem.ts';
 import type { OpenOrderReply } from '../http/replies.ts';
 import type { CountedAttempt } from './purchase-limits.ts';
-import type { AbsentSale } from './sale-views.ts';
+import type { SaleLook } from './sale-views.ts';
 
 /** A backlog shrinks by what MySQL stores; a repeat every few seconds costs little. */
 const BACKLOG_RETRY_SECONDS = 5;
@@ -18,15 +18,20 @@ type EarlyRefusal =
 
 export type PurchaseOutcome = ReserveOutcome | EarlyRefusal;
 
-export function refuseAbsent(absent: AbsentSale): Problem {
+/** As a sale in the same state is refused that Redis has. */
+export function refuseAbsent(absent: SaleLook): Problem {
   switch (absent.kind) {
     case 'unknown':
       return saleNotFound();
     case 'lost':
-      return new Problem('sale_paused', { retryAfterSeconds: BACKLOG_RETRY_SECONDS });
+      return toRefusal({ kind: 'paused' }, []);
+    // Redis has got it since.
+    case 'in-redis':
     case 'scheduled': {
-      const extra = { opensAt: new Date(absent.sale.opensAtMs).toISOString() };
-      return absent.isDue
+      const { state, opensAtMs } = absent.view;
+      if (state === 'paused') return toRefusal({ kind: 'paused' }, []);
+      const extra = { opensAt: new Date(opensAtMs).toISOString() };
+      return Date.now() >= opensAtMs
         ? new Problem('sale_not_open_yet', { extra, retryAfterSeconds: 1 })
         : new Problem('sale_not_open_yet', { extra });
     }

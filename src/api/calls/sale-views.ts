@@ -1,20 +1,22 @@
 /**
- * GET /v1/sales/{id}: stock and rules, as Redis had them within the last second, or MySQL before it opens.
- * The same for all, so that a CDN may answer it.
+ * GET /v1/sales/{id}, and the memory behind it: rules and stock of sales, at most a second old, as Redis has
+ * them, or MySQL before the sale is put into Redis. Purchases and challenges use the same memory. It is for
+ * looking at; `reserve` alone decides.
  */
 
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
-import { saleStateOf, SALE_STATES } from '../../sales/sale.ts';
+import { saleStateOf, SALE_STATES, type SaleState } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
+import { inTime } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { saleNotFound, unavailable } from '../http/problem.ts';
 import { amount, count, noBody, time } from '../http/replies.ts';
-import { isKnown } from '../http/request.ts';
-import { createKeptSales, type KeptSales, type ReadSale, type SaleAnswer } from './kept-sales.ts';
+import { entityTagOf, isKnown } from '../http/request.ts';
 
 /** The shop's own, as it sent them. */
 const shopData = {
@@ -78,8 +80,8 @@ const CACHE_CONTROL = [
 ].join(', ');
 
 /** What the call works with. */
-export interface SaleViews {
-  keptSales: KeptSales;
+export interface SaleShop {
+  saleViews: SaleViews;
 }
 
 export const saleViewCalls = {
@@ -96,21 +98,21 @@ export const saleViewCalls = {
     refuses: ['sale_not_found', 'sale_unavailable'],
     handle: getSale,
   },
-} satisfies ShopCalls<SaleViews>;
+} satisfies ShopCalls<SaleShop>;
 
 /** In front of the lane: what is in memory and fresh is answered without a call to a store. */
 async function getKeptSale(
-  { keptSales }: SaleViews,
+  { saleViews }: SaleShop,
   call: CallContext,
   next: () => Promise<unknown>,
 ): Promise<unknown> {
-  const kept = keptSales.fresh(call.params['saleId'] ?? '');
+  const kept = saleViews.fresh(call.params['saleId'] ?? '');
   return kept ? answer(call, kept) : next();
 }
 
-async function getSale({ keptSales }: SaleViews, call: CallContext): Promise<void> {
+async function getSale({ saleViews }: SaleShop, call: CallContext): Promise<void> {
   const saleId = call.params['saleId'] ?? '';
-  answer(call, keptSales.fresh(saleId) ?? (await keptSales.read(saleId)));
+  answer(call, saleViews.fresh(saleId) ?? (await saleViews.read(saleId)));
 }
 
 function answer(call: CallContext, { text, tag }: SaleAnswer): void {
@@ -125,15 +127,6 @@ function answer(call: CallContext, { text, tag }: SaleAnswer): void {
   call.body = text;
 }
 
-/** The views of a process, each read from Redis, or from MySQL where it is yet to be put into Redis. */
-export function keepSales(stores: Stores, findAbsentSale: FindAbsentSale, clock: Clock): KeptSales {
-  async function read(saleId: string): Promise<ReadSale> {
-    if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
-    return (await readInRedis(stores, saleId)) ?? readAbsent(stores, findAbsentSale, saleId);
-  }
-  return createKeptSales(stores, read, { write: writeView, clock });
-}
-
 function writeView({ opensAtMs, closesAtMs, ...rest }: SaleView): string {
   return JSON.stringify({
     ...rest,
@@ -142,70 +135,213 @@ function writeView({ opensAtMs, closesAtMs, ...rest }: SaleView): string {
   } satisfies SaleReply);
 }
 
-async function readInRedis({ saleStock }: Stores, saleId: string): Promise<ReadSale | undefined> {
-  try {
-    return await saleStock.readAt(saleId);
-  } catch (error) {
-    throw unavailable('sale_unavailable', error);
-  }
-}
+// The memory of a process.
 
-/** @throws Problem where it cannot be shown */
-async function readAbsent(stores: Stores, findAbsentSale: FindAbsentSale, saleId: string): Promise<ReadSale> {
-  const absent = await findAbsentSale(saleId);
-  if (absent.kind === 'unknown') throw saleNotFound();
-  if (absent.kind === 'scheduled') return { view: absent.sale, nowMs: undefined };
-  // It may have been put there after the first look.
-  const found = await readInRedis(stores, saleId);
-  if (!found) throw unavailable('sale_unavailable', undefined);
-  return found;
-}
+/** How old an answer may be, in ms since its read began, by this process's monotonic clock. */
+export const KEPT_FRESH_MS = 1_000;
+/** From this age on a new one is read in the background, so that no caller waits for it. */
+const REFRESH_AFTER_MS = 500;
+/** How often a process reads ahead, in ms. Each time it lists the sales of Redis. */
+export const READ_AHEAD_EVERY_MS = 5_000;
+/** A sale is read so long before its opening, in ms, because its callers come within one second. */
+const OPENS_WITHIN_MS = 60_000;
+/** Sales of a process; the one that was not asked for the longest gives way. */
+export const KEPT_SALES_MAX = 200;
+/** Characters of their answers. A usual one has 2,000; the largest, 200 SKUs with full metadata, 500,000. */
+const KEPT_CHARS_MAX = 32 * 1024 * 1024;
+/** A caller waits no longer for MySQL, in ms, so that callers of one sale do not fill their lane. */
+const MYSQL_WITHIN_MS = 2_000;
 
-// Sales that Redis does not have, as MySQL knows them: a shopper must not be answered that a
-// sale does not exist which the shop was answered is scheduled.
+/** An answer as it is sent. */
+interface SaleAnswer {
+  text: string;
+  /** Its entity tag. */
+  tag: string;
+}
 
 /**
- * A sale that Redis does not have, and what MySQL knows of it. scheduled: it was not put into Redis yet, and
- * nothing of it can have been sold. lost: Redis had it, and will have it again.
+ * A sale that a store has. in-redis: as it was at `nowMs` by Redis' clock (Unix ms). scheduled: MySQL alone
+ * has it, and nothing of it can have been sold.
  */
-export type AbsentSale =
-  | { kind: 'unknown' }
-  | { kind: 'lost' }
-  | { kind: 'scheduled'; sale: SaleView; isDue: boolean };
+type ReadSale = { kind: 'in-redis'; view: SaleView; nowMs: number } | { kind: 'scheduled'; view: SaleView };
 
-/** Sales that are looked up at once. Anyone may ask for any id, and must not take MySQL from the others. */
-const LOOKS_MAX = 8;
+/** lost: Redis had the sale, and will have it again. */
+type MissingSale = { kind: 'unknown' } | { kind: 'lost' };
 
-type FindAbsentSale = ReturnType<typeof createAbsentSales>;
+/** What the stores have of an id. */
+export type SaleLook = ReadSale | MissingSale;
 
-export function createAbsentSales(sales: Pick<Stores['sales'], 'read'>) {
-  const looks = new Map<string, Promise<AbsentSale>>();
+type Kept = ReadSale & {
+  /** When its read began, by the clock. */
+  beganAtMs: number;
+  arrivedAtMs: number;
+  shown: SaleAnswer & { state: SaleState };
+};
 
-  async function look(saleId: string): Promise<AbsentSale> {
+export type SaleViews = ReturnType<typeof createSaleViews>;
+
+export function createSaleViews({ saleStock, sales }: Stores, clock: Clock) {
+  const keptSales = new LRUCache<string, Kept>({
+    max: KEPT_SALES_MAX,
+    maxSize: KEPT_CHARS_MAX,
+    sizeCalculation: ({ shown }) => shown.text.length,
+  });
+  const readInMysql = createMysqlReads(sales);
+  const reads = new Map<string, { beganAtMs: number; found: Promise<Kept | MissingSale> }>();
+
+  /** @throws Problem when a store does not answer */
+  async function look(saleId: string): Promise<SaleLook> {
+    if (!SALE_ID_PATTERN.test(saleId)) return { kind: 'unknown' };
     try {
-      return judge(await sales.read(saleId));
+      const found = await saleStock.readAt(saleId);
+      if (found) return { kind: 'in-redis', ...found };
+      const absent = judge(await inTime(readInMysql(saleId), MYSQL_WITHIN_MS));
+      // A lost one may have been put there after the first look.
+      const later = absent.kind === 'lost' ? await saleStock.readAt(saleId) : undefined;
+      return later ? { kind: 'in-redis', ...later } : absent;
     } catch (error) {
       throw unavailable('sale_unavailable', error);
-    } finally {
-      looks.delete(saleId);
     }
   }
 
+  async function read(saleId: string, beganAtMs: number): Promise<Kept | MissingSale> {
+    const found = await look(saleId);
+    const before = keptSales.peek(saleId);
+    // A read that hung may arrive after one that began later.
+    if (before && before.beganAtMs > beganAtMs) return before;
+    if (found.kind === 'unknown') keptSales.delete(saleId);
+    if (!('view' in found)) return found;
+    const kept: Kept = { ...found, beganAtMs, arrivedAtMs: clock.nowMs(), shown: show(found.view) };
+    keptSales.set(saleId, kept);
+    return kept;
+  }
+
+  function show(view: SaleView): Kept['shown'] {
+    const text = writeView(view);
+    return { text, tag: entityTagOf(text), state: view.state };
+  }
+
+  /** One read for all; one that hangs is waited for only by those who came within its first second. */
+  function refresh(saleId: string): Promise<Kept | MissingSale> {
+    const beganAtMs = clock.nowMs();
+    const underWay = reads.get(saleId);
+    if (underWay && beganAtMs - underWay.beganAtMs <= KEPT_FRESH_MS) return underWay.found;
+    const own = { beganAtMs, found: read(saleId, beganAtMs) };
+    reads.set(saleId, own);
+    const end = () => {
+      if (reads.get(saleId) === own) reads.delete(saleId);
+    };
+    own.found.then(end, end);
+    return own.found;
+  }
+
+  /** The next caller who finds nothing fresh learns why. */
+  function refreshBehind(saleId: string): void {
+    refresh(saleId).catch(() => {});
+  }
+
+  function freshOf(saleId: string): Kept | undefined {
+    const kept = keptSales.get(saleId);
+    return kept && clock.nowMs() - kept.beganAtMs <= KEPT_FRESH_MS ? kept : undefined;
+  }
+
+  /** @throws Problem where the sale cannot be shown */
+  async function readShown(saleId: string): Promise<Kept> {
+    const found = await refresh(saleId);
+    if (found.kind === 'unknown') throw saleNotFound();
+    if (found.kind === 'lost') throw unavailable('sale_unavailable', undefined);
+    return found;
+  }
+
   /**
-   * Those who ask for the same sale at the same time share one look.
-   * @throws Problem when MySQL does not answer, or is asked for too many sales
+   * A sale opens and closes between two reads, too: by Redis' clock as it went on, and never early. Before it
+   * is in Redis it does not sell, whatever its times say.
    */
-  return function findAbsentSale(saleId: string): Promise<AbsentSale> {
-    const shared = looks.get(saleId);
-    if (shared) return shared;
-    if (looks.size >= LOOKS_MAX) throw unavailable('sale_unavailable', undefined);
-    const own = look(saleId);
-    looks.set(saleId, own);
-    return own;
+  function showNow(kept: Kept): SaleAnswer {
+    if (kept.kind === 'scheduled') return kept.shown;
+    const state = saleStateOf(kept.view, kept.nowMs + clock.nowMs() - kept.arrivedAtMs);
+    if (state !== kept.shown.state) kept.shown = show({ ...kept.view, state });
+    return kept.shown;
+  }
+
+  return {
+    /** Undefined: nothing that is fresh is here. */
+    fresh(saleId: string): SaleAnswer | undefined {
+      const kept = freshOf(saleId);
+      if (kept && clock.nowMs() - kept.beganAtMs > REFRESH_AFTER_MS) refreshBehind(saleId);
+      return kept && showNow(kept);
+    },
+
+    /** As the stores have it, for those who found nothing fresh. */
+    read: async (saleId: string): Promise<SaleAnswer> => showNow(await readShown(saleId)),
+
+    /** What the sale is, at most a second old. */
+    view: async (saleId: string): Promise<SaleView> => (freshOf(saleId) ?? (await readShown(saleId))).view,
+
+    /** Why Redis has just told a purchase that it lacks the sale. */
+    async lookAtAbsent(saleId: string): Promise<SaleLook> {
+      const kept = freshOf(saleId);
+      return kept?.kind === 'scheduled' ? kept : refresh(saleId);
+    },
+
+    /**
+     * What was known of it at the purchase before, or a second ago: no purchase waits for a read. Undefined:
+     * this process has not seen it.
+     */
+    known(saleId: string): SaleView | undefined {
+      const kept = keptSales.get(saleId);
+      if (kept && clock.nowMs() - kept.beganAtMs > KEPT_FRESH_MS) refreshBehind(saleId);
+      return kept?.view;
+    },
+
+    /** Reads one that is there, so that it is known. */
+    meet: refreshBehind,
+
+    /**
+     * Reads sales that are open or open soon, and that this process does not know yet. While Redis does not
+     * answer, their callers read them.
+     */
+    async readAhead(): Promise<void> {
+      const courses = await saleStock.listCourses().catch(() => []);
+      const due = courses
+        .filter(({ opensInMs, closesInMs }) => closesInMs > 0 && opensInMs <= OPENS_WITHIN_MS)
+        .toSorted((a, b) => b.opensInMs - a.opensInMs)
+        .slice(0, KEPT_SALES_MAX / 2);
+      await Promise.allSettled(
+        due.map(async ({ saleId }) => keptSales.peek(saleId) ?? (await refresh(saleId))),
+      );
+    },
   };
 }
 
-function judge(found: ShownSale | undefined): AbsentSale {
+/**
+ * Reads sales that Redis does not have: one statement at a time, for all that are asked for meanwhile. Anyone
+ * may ask for any id, and made-up ids take neither connections nor a sale's turn. The lanes bound how many
+ * there are.
+ */
+function createMysqlReads(sales: Stores['sales']) {
+  let next: { saleIds: Set<string>; found: Promise<Map<string, ShownSale>> } | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+
+  function plan(): NonNullable<typeof next> {
+    const saleIds = new Set<string>();
+    const found = last.then(async () => {
+      next = undefined;
+      return new Map((await sales.readAll([...saleIds])).map((each) => [each.sale.saleId, each]));
+    });
+    last = found.catch(() => {});
+    return { saleIds, found };
+  }
+
+  return async function read(saleId: string): Promise<ShownSale | undefined> {
+    next ??= plan();
+    next.saleIds.add(saleId);
+    return (await next.found).get(saleId);
+  };
+}
+
+/** A shopper must not be told that a sale does not exist which the shop was told is scheduled. */
+function judge(found: ShownSale | undefined): SaleLook {
   if (!found || found.isDraft || found.isArchived || found.isCleaned) return { kind: 'unknown' };
   const { sale, stock, isWarm, nowMs } = found;
   if (nowMs >= sale.closesAtMs) return { kind: 'unknown' };
@@ -213,8 +349,7 @@ function judge(found: ShownSale | undefined): AbsentSale {
   const { refundRestoresLimit: _, expiringNoticeMs: __, skus, ...rules } = sale;
   const counts = new Map(stock.map((each) => [each.sku, each]));
   const none = { available: 0, held: 0, sold: 0 };
-  // It does not sell before it is in Redis, whatever its times say.
-  const state = saleStateOf(rules, nowMs) === 'paused' ? 'paused' : 'scheduled';
+  const state = rules.paused ? 'paused' : 'scheduled';
   const shown = skus.map((item) => ({ ...none, ...item, ...counts.get(item.sku) }));
-  return { kind: 'scheduled', sale: { ...rules, state, skus: shown }, isDue: nowMs >= sale.opensAtMs };
+  return { kind: 'scheduled', view: { ...rules, state, skus: shown } };
 }

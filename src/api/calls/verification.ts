@@ -16,7 +16,7 @@ import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { overloaded } from '../http/http-server.ts';
 import { parseInput, Problem, saleNotFound, type ChallengeFault } from '../http/problem.ts';
 import { time } from '../http/replies.ts';
-import type { SaleViews } from './sale-views.ts';
+import type { SaleShop } from './sale-views.ts';
 import { OWN_ISSUER, OWN_KEY_PREFIX, TICKET_TYPE } from './ticket.ts';
 
 /** How long a challenge may be worked on: a slow phone needs half a minute, and none is kept in stock. */
@@ -187,7 +187,7 @@ function readPayload(payload: string): z.infer<typeof payloadSchema> | undefined
   }
 }
 
-export interface Verifier extends SaleViews {
+export interface Verifier extends SaleShop {
   verification: Verification;
 }
 
@@ -268,10 +268,10 @@ async function giveTicket(shop: Verifier, ctx: CallContext): Promise<void> {
 type Rule = NonNullable<Sale['verification']> & Pick<Sale, 'saleId' | 'opensAtMs'> & { nowMs: number };
 
 /** As the sale was within the last second. @throws Problem where there is nothing to work for */
-async function readRule({ keptSales }: Verifier, ctx: CallContext): Promise<Rule> {
+async function readRule({ saleViews }: Verifier, ctx: CallContext): Promise<Rule> {
   const saleId = ctx.params['saleId'] ?? '';
   if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
-  const { verification, opensAtMs, closesAtMs } = await keptSales.view(saleId);
+  const { verification, opensAtMs, closesAtMs } = await saleViews.view(saleId);
   const nowMs = Date.now();
   if (!verification) throw new Problem('verification_not_asked');
   if (nowMs >= closesAtMs) throw new Problem('sale_closed');

@@ -1,12 +1,12 @@
 /** How often one user, and one address where the sale says so, may try to buy within a minute. */
 
 import { beforeAll, expect, test, vi } from 'vitest';
-import { KEPT_FRESH_MS } from '../../../src/api/calls/kept-sales.ts';
 import {
   createPurchaseLimits,
   LIMIT_WINDOW_MS,
   REMEMBERED_MAX,
 } from '../../../src/api/calls/purchase-limits.ts';
+import { KEPT_FRESH_MS } from '../../../src/api/calls/sale-views.ts';
 import { USER_PURCHASES_PER_MINUTE } from '../../../src/limits.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import type { Sale } from '../../../src/sales/sale.ts';

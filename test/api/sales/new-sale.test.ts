@@ -1,30 +1,37 @@
 /** What shoppers are told of a sale that the shop has made, before and after Redis has it. */
 
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import type { AppDeps } from '../../../src/api/app.ts';
-import { createAbsentSales } from '../../../src/api/calls/sale-views.ts';
-import { saleReply } from '../../../src/api/calls/sale-views.ts';
+import { createSaleViews, KEPT_FRESH_MS, saleReply } from '../../../src/api/calls/sale-views.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
+import { createTestClock } from '../../support/clock.ts';
+import type { HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, problemOf, refusalOf, send, type Reply, type Shopper } from '../../support/shopper.ts';
+import { waitFor } from '../../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
 import { buildDocument, fromNow, openBackOffice, saleOf, type BackOffice } from './back-office.ts';
 
 let api: TestApi;
+let app: HttpApp;
 let shop: BackOffice;
 let shopper: Shopper;
+const clock = createTestClock();
 beforeAll(async () => {
   api = await openApi();
-  shop = await openBackOffice(api.url);
-  shopper = await api.shopper();
+  app = await api.withParts({ clock });
+  shop = await openBackOffice(app.url);
+  shopper = await app.shopper();
 });
 
-const look = (saleId: string, url = api.url): Promise<Reply> => send(`${url}/v1/sales/${saleId}`, 'GET');
+/** From now on the app knows nothing fresh of any sale. */
+const forgetViews = () => clock.pass(KEPT_FRESH_MS + 1);
+const look = (saleId: string, url = app.url): Promise<Reply> => send(`${url}/v1/sales/${saleId}`, 'GET');
 const order = (saleId: string, by = shopper): Promise<Reply> =>
   by.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 1 }] });
 
 async function openParts(parts: Partial<AppDeps>) {
-  const app = await api.withParts(parts);
-  return { url: app.url, shop: await openBackOffice(app.url), shopper: await app.shopper() };
+  const { url, ...other } = await api.withParts(parts);
+  return { url, shop: await openBackOffice(url), shopper: await other.shopper() };
 }
 
 /** Redis forgets the sale. */
@@ -91,6 +98,7 @@ test('a sale of later days is shown as scheduled with its stock, and its orders 
   expect(refused.headers.get('retry-after')).toBeNull();
   expect(await api.stores.redis.keys(`*${saleId}*`)).toEqual([]);
   await api.stores.sales.warmUp(saleId, api.stores.saleStock);
+  forgetViews();
   expect((await look(saleId)).body).toEqual(reply.body);
 });
 
@@ -99,7 +107,9 @@ test('one that is paused before its opening shows it, and one that was closed or
   await shop.put(saleId, buildDocument({ opensAt: fromNow(2), closesAt: fromNow(3) }));
   await shop.act(saleId, 'pause');
   expect((await look(saleId)).body).toMatchObject({ state: 'paused', paused: true });
+  expect(refusalOf(await order(saleId))).toBe('403 sale_paused');
   await shop.act(saleId, 'close');
+  forgetViews();
   expect(refusalOf(await look(saleId))).toBe('404 sale_not_found');
   expect(refusalOf(await order(saleId))).toBe('404 sale_not_found');
   const draft = shop.newSaleId();
@@ -124,6 +134,7 @@ test('while Redis cannot take it, the sale is pending and its orders are told to
   expect(refused.headers.get('retry-after')).toBe('1');
   // As a worker does it.
   for (const change of await saleChanges.listPending()) await saleChanges.complete(change, saleStock);
+  forgetViews();
   expect((await look(saleId)).body).toMatchObject({ state: 'open' });
   acceptedOf(await order(saleId));
 });
@@ -150,27 +161,64 @@ test('while MySQL is away, nothing is said of a sale that Redis does not have, a
   await shop.put(saleId, buildDocument());
   const { pool, ...away } = await openMysqlAway();
   onTestFinished(() => pool.end());
-  const app = await openParts({ pool, ...away });
+  const cut = await openParts({ pool, ...away });
   const unknown = shop.newSaleId();
 
-  expect(refusalOf(await look(unknown, app.url))).toBe('503 sale_unavailable');
-  expect(refusalOf(await order(unknown, app.shopper))).toBe('503 sale_unavailable');
-  expect((await look(saleId, app.url)).status).toBe(200);
-  acceptedOf(await order(saleId, app.shopper));
+  expect(refusalOf(await look(unknown, cut.url))).toBe('503 sale_unavailable');
+  expect(refusalOf(await order(unknown, cut.shopper))).toBe('503 sale_unavailable');
+  expect((await look(saleId, cut.url)).status).toBe(200);
+  acceptedOf(await order(saleId, cut.shopper));
 });
 
-test('looks for sales that Redis does not have are shared and bounded', async () => {
-  const asked: string[] = [];
-  let open = (): void => {};
-  const gate = new Promise<undefined>((resolve) => (open = () => resolve(undefined)));
-  const find = createAbsentSales({ read: (saleId) => (asked.push(saleId), gate) });
-  const ids = Array.from({ length: 8 }, (_, i) => `sale-${i}`);
-  const looks = [...ids, ...ids].map(find);
+test('a scheduled sale is shown, and its orders are told when, while callers look at many made-up ids', async () => {
+  const saleId = shop.newSaleId();
+  const opensAt = fromNow(2);
+  await shop.put(saleId, buildDocument({ opensAt, closesAt: fromNow(3) }));
 
-  expect(() => find('sale-8')).toThrow('cannot be read');
-  expect(asked).toEqual(ids);
-  open();
-  expect(await Promise.all(looks)).toEqual(looks.map(() => ({ kind: 'unknown' })));
-  expect(await find('sale-8')).toEqual({ kind: 'unknown' });
-  expect(await find('sale-0')).toEqual({ kind: 'unknown' });
+  const madeUp = Array.from({ length: 100 }, () => look(shop.newSaleId()));
+  const [shown, refused] = await Promise.all([look(saleId), order(saleId)]);
+
+  expect(shown.body).toMatchObject({ saleId, state: 'scheduled', opensAt });
+  expect([refusalOf(refused), problemOf(refused)['opensAt']]).toEqual(['403 sale_not_open_yet', opensAt]);
+  const answers = new Set((await Promise.all(madeUp)).map(refusalOf));
+  expect(answers).toEqual(new Set(['404 sale_not_found']));
+});
+
+test('looks and orders of a scheduled sale share one read of MySQL a second', async () => {
+  const { sales } = api.stores;
+  const readAll = vi.fn(sales.readAll);
+  const counted = await openParts({ clock, sales: { ...sales, readAll } });
+  const saleId = shop.newSaleId();
+  await shop.put(saleId, buildDocument({ opensAt: fromNow(2), closesAt: fromNow(3) }));
+
+  for (let i = 0; i < 3; i += 1) await look(saleId, counted.url);
+  expect(refusalOf(await order(saleId, counted.shopper))).toBe('403 sale_not_open_yet');
+
+  expect(readAll.mock.calls).toEqual([[[saleId]]]);
+});
+
+test('MySQL is asked one question at a time for all ids that Redis does not have', async () => {
+  const { sales, redis } = api.stores;
+  const asked: (readonly string[])[] = [];
+  const answer: (() => void)[] = [];
+  const readAll = (saleIds: readonly string[]) => {
+    asked.push(saleIds);
+    return new Promise<[]>((resolve) => answer.push(() => resolve([])));
+  };
+  const views = createSaleViews({ ...api.stores, sales: { ...sales, readAll } }, clock);
+  const [first = '', ...others] = Array.from({ length: 20 }, () => shop.newSaleId());
+
+  const looks = [views.lookAtAbsent(first)];
+  await waitFor('the first question', () => asked.length === 1);
+  looks.push(...others.map((saleId) => views.lookAtAbsent(saleId)));
+  // Redis has answered all of them by then.
+  await redis.ping();
+  await new Promise(setImmediate);
+  expect(asked).toEqual([[first]]);
+  answer[0]?.();
+  await waitFor('the second question', () => asked.length === 2);
+  answer[1]?.();
+
+  expect(asked[1]).toEqual(others);
+  expect(new Set((await Promise.all(looks)).map(({ kind }) => kind))).toEqual(new Set(['unknown']));
 });

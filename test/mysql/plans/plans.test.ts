@@ -675,7 +675,7 @@ const REQUESTS: Record<string, Call> = {
   'sales: listIds, readStock, read, list': async ({ sales }) => {
     await sales.listIds();
     await sales.readStock(orderOf('paid').saleId);
-    await sales.read(orderOf('paid').saleId);
+    await sales.readAll([orderOf('paid').saleId, 'no-such-sale']);
     await sales.list('open', '', 50);
   },
   'sales: a change of one in Redis, from its record to its end': async ({ saleChanges }) => {

@@ -1,9 +1,12 @@
 /** The views of sales that an API process keeps in memory: what they cost Redis, and how old they get. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { createKeptSales, KEPT_FRESH_MS, KEPT_SALES_MAX } from '../../../src/api/calls/kept-sales.ts';
-import { createAbsentSales, keepSales, saleReply } from '../../../src/api/calls/sale-views.ts';
-import { SYSTEM_CLOCK } from '../../../src/clock.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  createSaleViews,
+  KEPT_FRESH_MS,
+  KEPT_SALES_MAX,
+  saleReply,
+} from '../../../src/api/calls/sale-views.ts';
 import type { SaleView } from '../../../src/sales/stock.redis.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
@@ -117,23 +120,17 @@ test('while Redis hangs a view is shown for its second, and then nothing older i
   await waitFor('Redis to answer again', async () => (await look(saleId)).status === 200);
 });
 
-test('a process that starts knows what is on sale, and what opens soon is read ahead of its callers', async () => {
-  const { stores } = api;
-  const [now, soon, later] = await Promise.all(
-    [-60_000, 30_000, 5 * 60_000].map((ms) =>
-      stores.openSale(buildSale({ opensAtMs: Date.now() + ms, closesAtMs: Date.now() + 3_600_000 })),
-    ),
-  );
-  const known = (kept: ReturnType<typeof keepSales>) =>
-    [now, soon, later].map((sale) => kept.fresh(sale?.saleId ?? '') !== undefined);
-  const started = keepSales(stores, createAbsentSales(stores.sales), clock);
-  await started.warmUp();
-  expect(known(started)).toEqual([true, true, false]);
+test('a process reads ahead of its callers what is on sale and what opens soon', async () => {
+  const opens = async (inMs: number) => {
+    const [opensAtMs, closesAtMs] = [Date.now() + inMs, Date.now() + 3_600_000];
+    return (await api.stores.openSale(buildSale({ opensAtMs, closesAtMs }))).saleId;
+  };
+  const [now, soon, later] = [await opens(-60_000), await opens(30_000), await opens(5 * 60_000)];
+  const views = createSaleViews(api.stores, clock);
 
-  const running = keepSales(stores, createAbsentSales(stores.sales), SYSTEM_CLOCK);
-  onTestFinished(running.keepFresh());
-  await waitFor('the opening to be near', () => running.fresh(soon?.saleId ?? '') !== undefined);
-  expect(known(running)).toEqual([false, true, false]);
+  await views.readAhead();
+
+  expect([now, soon, later].map((saleId) => views.known(saleId)?.saleId)).toEqual([now, soon, undefined]);
 });
 
 // With views of the test's own making.
@@ -144,14 +141,18 @@ function buildView(overrides: Partial<SaleView> = {}): SaleView {
   return { ...rules, state: 'scheduled', skus: counted, ...overrides };
 }
 
+/** Views of what Redis is said to have. */
+const viewsOf = (readAt: () => Promise<{ view: SaleView; nowMs: number }>) =>
+  createSaleViews({ ...api.stores, saleStock: { ...api.stores.saleStock, readAt } }, clock);
+
 test('a view says that its sale is open from the moment that it opens by the clock of Redis', async () => {
   const nowMs = Date.now();
   const view = buildView({ opensAtMs: nowMs + 300, closesAtMs: nowMs + 700 });
-  const kept = createKeptSales(api.stores, async () => ({ view, nowMs }), { write: JSON.stringify, clock });
-  const shown = [await kept.read('s')];
+  const views = viewsOf(async () => ({ view, nowMs }));
+  const shown = [await views.read('s')];
   for (const ms of [299, 1, 400]) {
     clock.pass(ms);
-    shown.push(kept.fresh('s') ?? { text: '{}', tag: '' });
+    shown.push(views.fresh('s') ?? { text: '{}', tag: '' });
   }
 
   expect(shown.map(({ text }) => /"state":"(\w+)"/.exec(text)?.[1])).toEqual([
@@ -165,17 +166,13 @@ test('a view says that its sale is open from the moment that it opens by the clo
 
 test('a look that hung takes the place of no later one', async () => {
   const answers: ((view: SaleView) => void)[] = [];
-  const kept = createKeptSales(
-    api.stores,
-    async () => ({
-      view: await new Promise<SaleView>((resolve) => answers.push(resolve)),
-      nowMs: Date.now(),
-    }),
-    { write: JSON.stringify, clock },
-  );
-  const hung = kept.read('s');
+  const views = viewsOf(async () => ({
+    view: await new Promise<SaleView>((resolve) => answers.push(resolve)),
+    nowMs: Date.now(),
+  }));
+  const hung = views.read('s');
   clock.pass(KEPT_FRESH_MS + 1);
-  const later = kept.read('s');
+  const later = views.read('s');
   expect(answers).toHaveLength(2);
 
   answers[1]?.(buildView({ name: 'later' }));
@@ -183,16 +180,12 @@ test('a look that hung takes the place of no later one', async () => {
   answers[0]?.(buildView({ name: 'earlier' }));
 
   expect((await hung).text).toBe(text);
-  expect(kept.fresh('s')?.text).toBe(text);
+  expect(views.fresh('s')?.text).toBe(text);
 });
 
 test('a process keeps so many sales, and forgets the one that was not asked for the longest', async () => {
-  const view = buildView();
-  const kept = createKeptSales(api.stores, async () => ({ view, nowMs: Date.now() }), {
-    write: JSON.stringify,
-    clock,
-  });
-  for (let i = 0; i <= KEPT_SALES_MAX; i += 1) await kept.read(`s${i}`);
+  const views = viewsOf(async () => ({ view: buildView(), nowMs: Date.now() }));
+  for (let i = 0; i <= KEPT_SALES_MAX; i += 1) await views.read(`s${i}`);
 
-  expect([kept.fresh('s0'), kept.fresh('s1')].map((shown) => shown !== undefined)).toEqual([false, true]);
+  expect([views.fresh('s0'), views.fresh('s1')].map((shown) => shown !== undefined)).toEqual([false, true]);
 });
