@@ -183,7 +183,9 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
   const outcome = await reserved;
   if (outcome.kind === 'repeated') attempt.giveBack();
   for (const [name, value] of Object.entries(attempt.headers())) ctx.set(name, value);
-  if (shop.finalAnswerHeader) await markFinal(shop, ctx, request.saleId, outcome);
+  // A repeat is final once its order is read: where no store answers, it is answered with 503.
+  if (shop.finalAnswerHeader && outcome.kind !== 'repeated')
+    await markFinal(shop, ctx, request.saleId, outcome);
   if (outcome.kind === 'reserved') {
     // From the next purchase on its addresses can be counted.
     if (!knownSale) shop.saleViews.meet(request.saleId);
@@ -196,6 +198,7 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
       userId,
       requestId: requestIdOf(ctx.req),
     });
+    if (shop.finalAnswerHeader) await markFinal(shop, ctx, request.saleId, outcome);
     ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
     ctx.body = viewOrder(shop, order, state);
   } else if (outcome.kind === 'sale-absent') {

@@ -1,20 +1,21 @@
 /** The header of final answers to purchases, by which a waiting room frees the place of their caller. */
 
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { Sale } from '../../../src/sales/sale.ts';
 import { buildSale } from '../../support/factories.ts';
 import type { HttpApp } from '../../support/http-app.ts';
 import { acceptedOf, refusalOf, type Reply, type Shopper } from '../../support/shopper.ts';
-import { openApi, type TestApi } from '../open-api.ts';
+import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
 
 const NAME = 'Cf-Waiting-Room-Command';
+const finalAnswerHeader = { name: NAME, value: 'revoke' };
 
 let api: TestApi;
 let app: HttpApp;
 let shopper: Shopper;
 beforeAll(async () => {
   api = await openApi();
-  app = await api.withParts({ finalAnswerHeader: { name: NAME, value: 'revoke' } });
+  app = await api.withParts({ finalAnswerHeader });
   shopper = await app.shopper();
 });
 
@@ -55,6 +56,22 @@ test('an accepted purchase is final, and so is its repeat', async () => {
     ['200', 'revoke'],
     ['201', 'revoke'],
   ]);
+});
+
+test('a repeat whose order no store can show is not final', async () => {
+  const saleId = await open({ skus: [TEN] });
+  const order = { saleId, items: [{ sku: 'ten', quantity: 1 }] };
+  const key = { 'idempotency-key': crypto.randomUUID() };
+  await shopper.placeOrder(order, key);
+  const away = await openMysqlAway();
+  onTestFinished(() => away.pool.end());
+  const lookUp = () => Promise.reject(new Error('Command timed out'));
+  const reservations = { ...api.stores.reservations, lookUp };
+  const blind = await api.withParts({ ...away, reservations, finalAnswerHeader });
+
+  const repeat = await (await blind.shopper(shopper.userId)).placeOrder(order, key);
+
+  expect(told(repeat)).toEqual(['503 status_unavailable', null]);
 });
 
 test('sold out is final once no unpaid order holds a unit that may come back', async () => {
@@ -111,7 +128,7 @@ test('what a caller may come back for, or has done wrong, is not final', async (
   const ticketed = await open({ skus: [TEN], ticketRequired: true });
   const ordinary = await open({ skus: [TEN] });
   const limited = await api.withParts({
-    finalAnswerHeader: { name: NAME, value: 'revoke' },
+    finalAnswerHeader,
     purchaseLimits: { userPerMinute: 1, processes: 1 },
   });
   const eager = await limited.shopper();
