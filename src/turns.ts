@@ -28,9 +28,6 @@ export function createTurns<T>() {
   const queues = new Map<string, T[]>();
 
   return {
-    /** How much waits for the turns of this key. */
-    count: (key: string): number => queues.get(key)?.length ?? 0,
-
     add(key: string, item: T): void {
       const queue = queues.get(key);
       if (queue) queue.push(item);

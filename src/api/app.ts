@@ -11,6 +11,7 @@ import { createStoring } from '../orders/storing.ts';
 import type { PaymentProvider } from '../providers/provider.ts';
 import type { OrderSigner } from '../providers/signed-order.ts';
 import type { UrlRules } from '../push/address.ts';
+import { DEFAULT_WORK_KIB } from '../sales/sale.ts';
 import type { StatusBoard } from '../status/board.ts';
 import type { Stores } from '../stores/open.ts';
 import type { ApiNotes } from './api-notes.ts';
@@ -81,9 +82,13 @@ const MAX_QUERIES_IN_FLIGHT = 16;
 
 /**
  * Answers to challenges that are checked at once: each takes one of the four threads that Node also signs and
- * reads files on. Three milliseconds each, so that the last of those that wait is answered within a second.
+ * reads files on.
  */
 const MAX_VERIFICATIONS_IN_FLIGHT = 2;
+/**
+ * Answers that wait, of sales with the usual `costKib`. A check takes three milliseconds, so that the last is
+ * answered within a second. A check at a higher `costKib` takes longer, and counts as many times as long.
+ */
 const MAX_VERIFICATIONS_WAITING = 512;
 
 /**
@@ -159,12 +164,6 @@ export function createApp({
   const notices = openLane('notices', MAX_NOTICES_IN_FLIGHT, 0, deps);
   const payments = openLane('payments', MAX_PAYMENTS_IN_FLIGHT, 0, deps);
   const others = openLane('others', MAX_OTHERS_IN_FLIGHT, 0, deps);
-  const verifications = openLane(
-    'verifications',
-    MAX_VERIFICATIONS_IN_FLIGHT,
-    MAX_VERIFICATIONS_WAITING,
-    deps,
-  );
   const staffCalls = openLane('staff', MAX_STAFF_IN_FLIGHT, 0, deps);
   const queries = openLane('queries', MAX_QUERIES_IN_FLIGHT, 0, deps);
   const feeds = openLane('feeds', MAX_FEEDS_IN_FLIGHT, 0, deps);
@@ -180,6 +179,16 @@ export function createApp({
       return saleViews.known(saleId) ? saleId : '';
     },
     onShed: countShed('purchases', deps),
+    clock,
+  });
+  const verifications = createLane({
+    placesMax: MAX_VERIFICATIONS_IN_FLIGHT,
+    waitingMax: MAX_VERIFICATIONS_WAITING,
+    weightOf({ params }) {
+      const { verification } = saleViews.known(params?.['saleId'] ?? '') ?? {};
+      return Math.max(1, (verification?.costKib ?? 0) / DEFAULT_WORK_KIB);
+    },
+    onShed: countShed('verifications', deps),
     clock,
   });
   const inbox = createNoticeInbox(deps, deps.provider.name, deps.notifier);

@@ -66,7 +66,7 @@ export function skusOf<T extends z.ZodType<{ sku: string }>>(of: T) {
 }
 
 /** KiB of memory of one try at a challenge, by which its time grows too. Measured in docs/decisions.md. */
-const DEFAULT_WORK_KIB = 1024;
+export const DEFAULT_WORK_KIB = 1024;
 /** How long before its opening a sale gives challenges, unless it says otherwise, and at most. */
 const [DEFAULT_VERIFY_AHEAD_MS, MAX_VERIFY_AHEAD_MS] = [10 * 60 * 1000, 30 * 60 * 1000];
 

@@ -285,6 +285,7 @@ interface Visitor {
   res: { closed: boolean };
   /** The body is parsed, and not validated. */
   state?: { body?: unknown };
+  params?: Record<string, string>;
 }
 
 export interface LaneOptions {
@@ -298,6 +299,8 @@ export interface LaneOptions {
   waitingMax: number;
   /** The group of a call. Groups take turns at the places. Without it all calls are one group. */
   groupOf?: (call: Visitor) => string;
+  /** How much of `waitingMax` a call takes while it waits; 1 without it. */
+  weightOf?: (call: Visitor) => number;
   /** Called for each refusal, of which there may be thousands a second. */
   onShed: () => void;
   clock: Clock;
@@ -313,18 +316,20 @@ export interface Lane {
   enter: (call: Visitor, next: () => Promise<unknown>) => Promise<void>;
 }
 
-export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, clock }: LaneOptions): Lane {
+export function createLane({ placesMax, waitingMax, onShed, clock, ...calls }: LaneOptions): Lane {
+  const { groupOf = () => '', weightOf = () => 1 } = calls;
   let taken = 0;
   /** How many calls of each group are in the lane, at work or waiting. */
   const present = new Map<string, number>();
   const waiting = createTurns<Waiting>();
+  const waitingWeights = new Map<string, number>();
   /** While calls wait, and at most so long beyond. */
   let isWatching = false;
 
-  function isFull(group = ''): boolean {
+  function isFull(group = '', weight = 1): boolean {
     if (taken < placesMax) return false;
     const groups = present.size + (present.has(group) ? 0 : 1);
-    return waiting.count(group) >= Math.floor(waitingMax / groups);
+    return (waitingWeights.get(group) ?? 0) + weight > Math.floor(waitingMax / groups);
   }
 
   function shed(): number {
@@ -332,14 +337,15 @@ export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, 
     return 1 + Math.floor(Math.random() * RETRY_SPREAD_SECONDS);
   }
 
-  function count(group: string, change: 1 | -1): void {
-    const calls = (present.get(group) ?? 0) + change;
-    if (calls === 0) present.delete(group);
-    else present.set(group, calls);
+  function count(sums: Map<string, number>, group: string, change: number): void {
+    const sum = (sums.get(group) ?? 0) + change;
+    if (sum === 0) sums.delete(group);
+    else sums.set(group, sum);
   }
 
-  function wait(group: string): Promise<void> {
-    return new Promise((start, reject) => {
+  function wait(group: string, weight: number): Promise<void> {
+    count(waitingWeights, group, weight);
+    return new Promise<void>((start, reject) => {
       waiting.add(group, {
         start,
         refuse: () => reject(overloaded(shed())),
@@ -347,7 +353,7 @@ export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, 
       });
       if (!isWatching) clock.after(WAIT_MAX_MS, refuseLate);
       isWatching = true;
-    });
+    }).finally(() => count(waitingWeights, group, -weight));
   }
 
   /** All calls wait equally long, so the first of each group is late first: one timer is enough. */
@@ -359,9 +365,9 @@ export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, 
     if (isWatching) clock.after(nextMs - nowMs, refuseLate);
   }
 
-  async function occupy(group: string, work: () => Promise<unknown>): Promise<void> {
+  async function occupy(group: string, weight: number, work: () => Promise<unknown>): Promise<void> {
     if (taken < placesMax) taken += 1;
-    else await wait(group);
+    else await wait(group, weight);
     try {
       await work();
     } finally {
@@ -376,19 +382,19 @@ export function createLane({ placesMax, waitingMax, groupOf = () => '', onShed, 
     shed,
 
     requireRoom(call, next) {
-      if (isFull(groupOf(call))) throw overloaded(shed());
+      if (isFull(groupOf(call), weightOf(call))) throw overloaded(shed());
       return next();
     },
 
     async enter(call, next) {
-      const group = groupOf(call);
-      if (isFull(group)) throw overloaded(shed());
-      count(group, 1);
+      const [group, weight] = [groupOf(call), weightOf(call)];
+      if (isFull(group, weight)) throw overloaded(shed());
+      count(present, group, 1);
       try {
         // A caller that has gone could not learn of its order, and nothing has been done for it yet.
-        await occupy(group, async () => call.res.closed || next());
+        await occupy(group, weight, async () => call.res.closed || next());
       } finally {
-        count(group, -1);
+        count(present, group, -1);
       }
     },
   };

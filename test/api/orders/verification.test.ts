@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { createVerification } from '../../../src/api/calls/verification.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import type { Sale } from '../../../src/sales/sale.ts';
+import { createTestClock } from '../../support/clock.ts';
 import { buildSale } from '../../support/factories.ts';
 import {
   acceptedOf,
@@ -22,6 +23,7 @@ import {
   type Shopper,
 } from '../../support/shopper.ts';
 import { signTicket, TICKET_AUDIENCE } from '../../support/tickets.ts';
+import { waitFor } from '../../support/wait.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
 const MINUTE_MS = 60_000;
@@ -216,6 +218,33 @@ test('the answers of one user are checked one at a time', async () => {
     '503 overloaded',
   ]);
   expect(ticketOf(await answer(second))).toBeTruthy();
+});
+
+/** At most so many of the costliest checks are done in two seconds, two at a time: each takes 46 ms. */
+const CHECKED_WITHIN_TWO_SECONDS = 2 + (2 * 2_000) / 46;
+
+test('answers that could not be checked within two seconds are refused at once, also at the highest cost', async () => {
+  const sale = await open({ verification: { ...verification, costKib: 16_384 } });
+  let letGo = (): void => {};
+  const gate = new Promise<void>((resolve) => (letGo = resolve));
+  const app = await api.withParts({
+    // It stands still, so that none is refused because it has waited.
+    clock: createTestClock(),
+    verification: {
+      ...createVerification([JWT_SECRET], TICKET_AUDIENCE),
+      check: () => gate.then(() => ({ kind: 'refused', fault: 'unsolved' }) as const),
+    },
+  });
+  await send(`${app.url}/v1/sales/${sale}`, 'GET');
+  const shoppers = await Promise.all(Array.from({ length: 120 }, () => app.shopper()));
+  const refusals: string[] = [];
+  const answers = shoppers.map(async (by) => refusals.push(refusalOf(await answer('x', sale, by))));
+
+  await waitFor('the refusals', () => refusals.length >= 120 - CHECKED_WITHIN_TWO_SECONDS);
+  expect(new Set(refusals)).toEqual(new Set(['503 overloaded']));
+  letGo();
+  await Promise.all(answers);
+  expect(refusals).toContain('403 challenge_invalid');
 });
 
 test('while secrets are rotated, what the secret before has signed is good still', async () => {
