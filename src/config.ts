@@ -305,7 +305,7 @@ function tracing(serviceName: string) {
       .enum(SAMPLERS)
       .default('parentbased_always_on')
       .describe(
-        'Which purchases are traced, with all that becomes of their orders. `parentbased_…` follows a caller that sends a `traceparent`. Set it alike on all.',
+        'Which purchases are traced, with all that becomes of their orders. With `parentbased_…` a call is not traced whose `traceparent` says so. Set it alike on all.',
       ),
     OTEL_TRACES_SAMPLER_ARG: z.coerce
       .number()

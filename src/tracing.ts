@@ -133,16 +133,30 @@ async function startTracing(
   /** Spans that are written as soon as it is known whose they are. */
   const late = new Set<Promise<void>>();
 
+  /**
+   * Decides once, when a call comes. A caller may only say that its call is not sampled. All spans of an
+   * order follow the `traceparent` that the order carries.
+   */
   function samplerOf({
     OTEL_TRACES_SAMPLER: name = 'parentbased_always_on',
     ...others
   }: TracingConfig): Sampler {
-    const root = name.endsWith('always_on')
+    const root: Sampler = name.endsWith('always_on')
       ? new sdk.AlwaysOnSampler()
       : name.endsWith('always_off')
         ? new sdk.AlwaysOffSampler()
         : new sdk.TraceIdRatioBasedSampler(others.OTEL_TRACES_SAMPLER_ARG ?? 1);
-    return name.startsWith('parentbased') ? new sdk.ParentBasedSampler({ root }) : root;
+    // A caller chooses its trace id, and a ratio decides by the id. So another one is drawn to decide by.
+    const ids = new sdk.RandomIdGenerator();
+    const drawn: Sampler = {
+      shouldSample: (context, _, ...rest) => root.shouldSample(context, ids.generateTraceId(), ...rest),
+      toString: () => root.toString(),
+    };
+    return new sdk.ParentBasedSampler({
+      root,
+      remoteParentSampled: drawn,
+      ...(name.startsWith('parentbased') ? {} : { remoteParentNotSampled: drawn }),
+    });
   }
 
   /** What is linked to a sampled order is sampled with it. */
@@ -156,9 +170,10 @@ async function startTracing(
     };
   }
 
-  function readContext(traceparent: unknown): SpanContext | undefined {
+  /** @param isRemote it comes from a caller; else an order carries it, and this deployment made it */
+  function readContext(traceparent: unknown, isRemote = false): SpanContext | undefined {
     const read = typeof traceparent === 'string' ? parseTraceParent(traceparent) : null;
-    return read && api.isSpanContextValid(read) ? { ...read, isRemote: true } : undefined;
+    return read && api.isSpanContextValid(read) ? { ...read, isRemote } : undefined;
   }
 
   function under(parent: SpanContext): Context {
@@ -246,7 +261,7 @@ async function startTracing(
       route: string | undefined,
       requestId: string,
     ): void {
-      const parent = readContext(request.headers['traceparent']);
+      const parent = readContext(request.headers['traceparent'], true);
       const attributes = {
         'http.request.method': request.method,
         'http.route': route,

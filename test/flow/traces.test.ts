@@ -1,6 +1,8 @@
 /** An order's trace, from the purchase to the push of its last event, as a receiver of OTLP gets it. */
 
 import assert from 'node:assert/strict';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSecret } from '../../src/push/deliverer.ts';
 import { openTracing } from '../../src/tracing.ts';
@@ -149,6 +151,29 @@ test('an order whose caller is not sampled carries no trace, and a malformed tra
   expect(await carried(fresh)).toMatch(/^00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-01$/);
   expect(JSON.stringify(await shopper.readOrder(fresh))).not.toContain('traceparent');
 });
+
+test.each(['traceidratio', 'parentbased_traceidratio'] as const)(
+  'with %s a caller cannot have its call sampled, and an order that is sampled keeps its spans',
+  async (OTEL_TRACES_SAMPLER) => {
+    const config = { OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG: 1e-6 };
+    const tracing = await openTracing(
+      { OTEL_EXPORTER_OTLP_ENDPOINT: traces.url, ...config },
+      silent,
+      async () => undefined,
+    );
+    assert(tracing);
+    const request = new IncomingMessage(new Socket());
+    // The ratio takes this id, however small it is.
+    request.headers['traceparent'] = `00-${'1'.padStart(32, '0')}-${CALLER}-01`;
+
+    tracing.serve(request, new ServerResponse(request), '/v1/orders', 'r');
+
+    expect(tracing.traceparentOf(request)).toBeUndefined();
+    const step = tracing.begin('step', { traceparent: `00-${TRACE}-${CALLER}-01` });
+    expect(step?.traceparent).toMatch(new RegExp(`^00-${TRACE}-.*-01$`));
+    await tracing.close();
+  },
+);
 
 test('a receiver that is away is warned of once, and ends with the process', async () => {
   const { log, lines } = openTestLog();
