@@ -15,6 +15,7 @@ import { generateClient } from './client.ts';
 import { renderFields } from './fields-table.ts';
 import { fillPlaces } from './markdown.ts';
 import { renderProviderApi } from './provider-openapi.ts';
+import { renderRedisRights } from './redis-rights.ts';
 import { renderSettings } from './settings-table.ts';
 import { renderSurface } from './surface/surface.ts';
 
@@ -45,4 +46,5 @@ await format([
   ...writeCapacityPage(readResults(capacityFile)),
 ]);
 await generateClient();
+await write('deploy/redis-rights.txt', renderRedisRights);
 console.log('Every derived file is up to date.');

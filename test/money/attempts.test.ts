@@ -9,6 +9,7 @@ import {
 } from '../../src/money/attempts.redis.ts';
 import { createPaymentAttempts } from '../../src/money/attempts.redis.ts';
 import { connectRedis } from '../../src/redis/connection.ts';
+import { asProduct } from '../../stack/servers/accounts.ts';
 import { buildOrder } from '../support/factories.ts';
 import { startPrivateRedis } from '../support/private-redis.ts';
 import { openTestStores, silent, type TestStores } from '../support/stores.ts';
@@ -55,6 +56,18 @@ test('a user may open two pages a minute, over an hour', async () => {
   for (let i = 0; i < MAX_OPENED_SESSIONS_OF_USER; i += 1) await attempts.countOpened('di');
 
   expect(await attempts.waitMs(buildOrder({ userId: 'di' }))).toBeGreaterThan(0);
+});
+
+test("a process, by its account's rights, counts an attempt also where the count has lost its expiry", async () => {
+  const redis = await connectRedis(stores.config.REDIS_URL.map(asProduct), silent);
+  onTestFinished(() => redis.disconnect());
+  const order = buildOrder({ userId: 'eve' });
+  const key = `holdfast:attempts:order:${order.orderNo}`;
+  await stores.redis.set(key, 1);
+
+  await createPaymentAttempts(redis).countFailed(order);
+
+  expect([await stores.redis.get(key), (await stores.redis.pttl(key)) > 0]).toEqual(['2', true]);
 });
 
 test('no key has the id of the user, and each goes away by itself', async () => {
