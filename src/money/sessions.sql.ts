@@ -50,16 +50,18 @@ const SESSION = selectList(sessionRow, {
   metadata: 'o.carried',
 });
 
+const idRow = z.object({ session_id: z.string() });
+
 /** A recorded payment session. */
 export type PaymentSession = z.infer<typeof sessionRow>;
 
 /**
- * not-payable: no session opens, and the order's state says why. outdated: it has a session that ends before
- * its deadline, which was extended since; that one is to be voided first.
+ * not-payable: no session opens, and the order's state says why. outdated: this session of it ends before its
+ * deadline, which was extended since. It is to be voided first, and no other: the next may be open by then.
  */
 export type BeginSessionOutcome =
   | { kind: 'begun'; session: PaymentSession }
-  | { kind: 'outdated' }
+  | { kind: 'outdated'; session: PaymentSession }
   | { kind: 'not-payable'; stored: StoredOrder }
   | { kind: 'not-stored' };
 
@@ -100,7 +102,7 @@ export function begin(
     if (!isPayable(stored, Math.min(nowMs, Date.now()))) return { kind: 'not-payable', stored };
     const [existing] = await selectOpen(connection, orderNo);
     const expiresAtMs = orderDeadlineMs(stored.order, stored.state);
-    if (existing && existing.expiresAtMs < expiresAtMs) return { kind: 'outdated' };
+    if (existing && existing.expiresAtMs < expiresAtMs) return { kind: 'outdated', session: existing };
     if (existing) return { kind: 'begun', session: existing };
     const signedOrder = await sign(stored.order);
     const times = { createdAtMs: nowMs, expiresAtMs };
@@ -109,14 +111,18 @@ export function begin(
   });
 }
 
-export async function recordOpened(pool: Pool, sessionId: string, opened: OpenedSession): Promise<void> {
+/** @returns false: it was closed meanwhile, and nobody can pay in it */
+export async function recordOpened(pool: Pool, sessionId: string, opened: OpenedSession): Promise<boolean> {
   const { providerSessionId, url, expiresAtMs } = opened;
-  await modify(
+  const recorded = await modify(
     pool,
     `UPDATE payment_sessions SET status = 'open', provider_session_id = ?, url = ?, provider_expires_at = ?
          WHERE session_id = ? AND status = 'opening'`,
     [providerSessionId, url, expiresAtMs === null ? null : new Date(expiresAtMs), sessionId],
   );
+  if (recorded === 1) return true;
+  const sql = "SELECT session_id FROM payment_sessions WHERE session_id = ? AND status = 'open'";
+  return (await selectRows(pool, idRow, sql, [sessionId])).length === 1;
 }
 
 /**
@@ -131,7 +137,7 @@ export function recordRefused(
     await lockOrder(connection, orderNo);
     const refused = await selectRows(
       connection,
-      z.object({ session_id: z.string() }),
+      idRow,
       `SELECT session_id FROM payment_sessions WHERE order_no = ? AND status = 'refused' LIMIT ?`,
       [orderNo, MAX_REFUSED],
     );

@@ -19,10 +19,13 @@ const COLLECTED_WITHIN_MS = 2 * 60_000;
  * @throws when the provider is away or busy: it may be repeated
  */
 export async function voidSessions(deps: VoidDeps, orderNo: string): Promise<void> {
-  for (const session of await deps.paymentSessions.listOpen(orderNo)) {
-    const end = await closeAtProvider(deps, session);
-    await deps.paymentSessions.recordClosed(session.sessionId, end);
-  }
+  for (const session of await deps.paymentSessions.listOpen(orderNo)) await voidSession(deps, session);
+}
+
+/** As `voidSessions`, for this session alone. */
+export async function voidSession(deps: VoidDeps, session: PaymentSession): Promise<void> {
+  const end = await closeAtProvider(deps, session);
+  await deps.paymentSessions.recordClosed(session.sessionId, end);
 }
 
 async function closeAtProvider(

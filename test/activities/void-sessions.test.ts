@@ -29,7 +29,7 @@ function withSession(
     steps: Activities;
     /** At the provider; recorded here only where the test does so. */
     providerSession: { providerSessionId: string; url: string };
-    writeDown: (expiry?: { expiresAtMs: number }) => Promise<void>;
+    writeDown: (expiry?: { expiresAtMs: number }) => Promise<boolean>;
     pay: () => Promise<{ status: number; body: unknown }>;
     provider: PaymentProvider;
   }) => Promise<void>,

@@ -89,12 +89,13 @@ test('requests at once get the same session', async () => {
 test('what the provider answered is kept, and returned to later requests', async () => {
   const order = await storedOrder();
   const { sessionId } = await begun(order);
-  await stores.paymentSessions.recordOpened(sessionId, opened('ps_1', 'https://pay.example/1'));
-  await stores.paymentSessions.recordOpened(sessionId, opened('ps_2', 'https://pay.example/2'));
+  const record = (id: string) =>
+    stores.paymentSessions.recordOpened(sessionId, opened(id, `https://pay.example/${id}`));
+  expect([await record('ps_1'), await record('ps_2')]).toEqual([true, true]);
   expect(await begun(order)).toMatchObject({
     sessionId,
     providerSessionId: 'ps_1',
-    url: 'https://pay.example/1',
+    url: 'https://pay.example/ps_1',
   });
 });
 
@@ -111,7 +112,8 @@ test('a session that was voided is not opened by a late answer of the provider',
   const order = await storedOrder();
   const { sessionId } = await begun(order);
   await stores.paymentSessions.recordClosed(sessionId, 'voided');
-  await stores.paymentSessions.recordOpened(sessionId, opened('ps_1', 'https://pay.example/1'));
+  const late = opened('ps_1', 'https://pay.example/1');
+  expect(await stores.paymentSessions.recordOpened(sessionId, late)).toBe(false);
   expect(await statusesOf(order)).toEqual(['voided']);
 });
 

@@ -196,7 +196,7 @@ test('a page that closes at the old deadline is outdated, and the next one has t
   if (first.kind !== 'begun') throw new Error(first.kind);
   const untilMs = Date.now() + HOUR_MS;
   await extend(order, untilMs);
-  expect(await begin(order)).toEqual({ kind: 'outdated' });
+  expect(await begin(order)).toEqual({ kind: 'outdated', session: first.session });
   await stores.paymentSessions.recordClosed(first.session.sessionId, 'voided');
   expect(await begin(order)).toMatchObject({ kind: 'begun', session: { expiresAtMs: untilMs } });
   expect(await begin(order)).toMatchObject({ kind: 'begun', session: { expiresAtMs: untilMs } });

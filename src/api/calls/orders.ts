@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
-import { voidSessions } from '../../money/void-sessions.ts';
+import { voidSession } from '../../money/void-sessions.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
 import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
 import { isFinal, isFree, type OrderState } from '../../orders/order.ts';
@@ -482,11 +482,11 @@ async function beginSession(shop: Shop, orderNo: string, requestId: string): Pro
   let outcome = await begin();
   if (outcome.kind === 'outdated') {
     // One that was paid meanwhile pays for the order, and the next answer says so.
-    await voidSessions(shop, orderNo);
+    await voidSession(shop, outcome.session);
     outcome = await begin();
   }
   if (outcome.kind === 'begun') return outcome.session;
-  if (outcome.kind === 'outdated') throw new Error(`a session of ${orderNo} that was closed is open`);
+  if (outcome.kind === 'outdated') throw new Error(`the page of ${orderNo} was outdated twice`);
   // The refusal shows the order's state, so no later answer may be older.
   if (outcome.kind === 'not-payable') await shop.projection.project(outcome.stored, requestId);
   throw notPayable(shop, outcome);
@@ -520,7 +520,9 @@ async function openAtProvider(
   const { expiresAtMs } = session;
   if (session.url !== null) return { url: session.url, expiresAtMs };
   const opened = await provider.openSession(session);
-  await paymentSessions.recordOpened(session.sessionId, opened);
+  // A call after an extension, or the order's end, has closed it: nobody can pay on its page.
+  if (!(await paymentSessions.recordOpened(session.sessionId, opened)))
+    throw new SessionRefusedError(`session ${session.sessionId} was closed while it was opened`);
   await paymentAttempts.countOpened(userId);
   return { url: opened.url, expiresAtMs };
 }

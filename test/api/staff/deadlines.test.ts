@@ -1,6 +1,7 @@
 /** Staff extend a deadline over HTTP: what is answered, refused and shown, and the next payment page. */
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import type { SessionReply } from '../../../src/api/calls/orders.ts';
 import { orderReply } from '../../../src/api/http/replies.ts';
 import type { Order } from '../../../src/orders/content.ts';
 import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
@@ -95,6 +96,45 @@ test('the open page closes at the old deadline: the next call voids it, and open
   // Nobody pays on the old one any more.
   expect((await pressPay(first.url)).status).toBeGreaterThanOrEqual(400);
   await pressPay(second.url);
+});
+
+test('of two calls that find the page outdated, both answer the one new page, and it takes the payment', async () => {
+  const order = await world.stored();
+  const shopper = await shopperOf(order);
+  await shopper.pay(order.orderNo);
+  await extend(order.orderNo, inHours(2));
+  const { paymentSessions } = world.stores;
+  let first: SessionReply | undefined;
+  const begin: typeof paymentSessions.begin = async (...args) => {
+    const outcome = await paymentSessions.begin(...args);
+    first ??= sessionOf(await shopper.pay(order.orderNo));
+    return outcome;
+  };
+  const { provider } = world.api;
+  const app = await world.api.withParts({ provider, paymentSessions: { ...paymentSessions, begin } });
+
+  const second = sessionOf(await (await app.shopper(order.userId)).pay(order.orderNo));
+
+  expect(second).toEqual(first);
+  expect(await sessionsOf(order)).toMatchObject([{ status: 'voided' }, { status: 'open' }]);
+  expect((await pressPay(second.url)).status).toBe(200);
+});
+
+test('a call whose page was voided while it was opened answers the page that is open', async () => {
+  const order = await world.stored();
+  const { provider } = world.api;
+  let later: SessionReply | undefined;
+  const openSession: typeof provider.openSession = async (session) => {
+    const opened = await provider.openSession(session);
+    if (!later) {
+      await extend(order.orderNo, inHours(2));
+      later = sessionOf(await (await shopperOf(order)).pay(order.orderNo));
+    }
+    return opened;
+  };
+  const app = await world.api.withParts({ provider: { ...provider, openSession } });
+
+  expect(sessionOf(await (await app.shopper(order.userId)).pay(order.orderNo))).toEqual(later);
 });
 
 test('a page that was paid meanwhile pays for the order, and no other opens', async () => {
