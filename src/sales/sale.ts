@@ -234,7 +234,7 @@ export interface FixedRule {
   sku?: string;
 }
 
-/** The first rule that a change would break; undefined: it may be made. For a sale that is in Redis. */
+/** The first rule that a new document would break; undefined: none. For a sale that is in Redis. */
 export function findFixedRule(
   { sale: before }: SaleDocument,
   { sale: after, isDraft }: SaleDocument,

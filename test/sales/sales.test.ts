@@ -1,8 +1,9 @@
 /** Sales in MySQL and their warm-up in Redis, which never makes stock a second time. */
 
-import { beforeAll, expect, test } from 'vitest';
-import { modify } from '../../src/mysql/connection.ts';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { createMysqlPool, modify } from '../../src/mysql/connection.ts';
 import { findActive, listSales } from '../../src/redis/outbox.ts';
+import { mysqlStores } from '../../src/stores/bound.ts';
 import { buildOrder, buildReserveRequest, buildSale } from '../support/factories.ts';
 import { pay } from '../support/payment-notices.ts';
 import { selectOne } from '../support/rows.ts';
@@ -44,6 +45,24 @@ test('a sale that is not in Redis is unknown there', async () => {
   const sale = buildSale();
   await stores.sales.create(sale);
   expect(await stores.saleStock.read(sale.saleId)).toBeUndefined();
+});
+
+test('a sale can be closed in the millisecond of its opening', async () => {
+  const opensAtMs = Math.floor(Date.now() / 1_000) * 1_000;
+  const { saleId } = await stores.openSale(buildSale({ opensAtMs }));
+  const pool = createMysqlPool(stores.config.MYSQL_URL);
+  onTestFinished(() => pool.end());
+  // By the clock of these sessions it is always that millisecond.
+  pool.pool.on('connection', (connection) => {
+    connection.query(`SET timestamp = ${opensAtMs / 1_000}`);
+  });
+  const { saleChanges } = mysqlStores(pool);
+
+  const closing = await saleChanges.record({ action: 'close', saleId }, { actor: 'grace', reason: null });
+
+  if (closing.kind !== 'recorded') throw new Error(closing.kind);
+  expect(await saleChanges.complete(closing.change, stores.saleStock)).toEqual({ kind: 'applied' });
+  expect((await stores.saleStock.read(saleId))?.state).toBe('closed');
 });
 
 test('creating a sale again, or twice at once, leaves it as it was', async () => {
