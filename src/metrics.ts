@@ -114,9 +114,10 @@ const PURCHASE_OUTCOMES = [
 
 /**
  * stored: within the wait. late: it ended first. cancelled: it ended first, and its order is being cancelled.
- * failed: the order has failed. full: too many waited, so it was answered at once.
+ * unknown: it ended first, and its order may be being cancelled. failed: the order has failed. full: too many
+ * waited, so it was answered at once.
  */
-const WAIT_OUTCOMES = ['stored', 'late', 'cancelled', 'failed', 'full'] as const;
+const WAIT_OUTCOMES = ['stored', 'late', 'cancelled', 'unknown', 'failed', 'full'] as const;
 export type WaitOutcome = (typeof WAIT_OUTCOMES)[number];
 
 /** From a connection that is free to the wait after which work is given up. In seconds. */

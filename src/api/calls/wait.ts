@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import type { Metrics } from '../../metrics.ts';
 import { wishCancel } from '../../orders/both-stores.ts';
+import type { Order } from '../../orders/content.ts';
 import type { Storing, StoringEnd } from '../../orders/storing.ts';
 import type { CallContext } from '../http/entry.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
@@ -82,9 +83,9 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
       const end = await waitForEnd(call, orderNo, untilMs);
       metrics.waitEnded(end.kind);
       if (end.kind !== 'late') call.remove('Retry-After');
-      // Its caller may buy again.
-      const isLost = end.kind === 'failed' || end.kind === 'cancelled';
-      if (isLost && finalAnswerHeader) call.remove(finalAnswerHeader.name);
+      // Its caller may buy again, or is to repeat.
+      const isAccepted = end.kind === 'stored' || end.kind === 'late';
+      if (!isAccepted && finalAnswerHeader) call.remove(finalAnswerHeader.name);
       answer(shop, call, orderNo, end, { 'Preference-Applied': `wait=${seconds}` });
     } finally {
       leave();
@@ -95,11 +96,15 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     const end = await storing.store(orderNo, untilMs);
     if (end.kind !== 'late') return end;
     if (!cancellingBody.safeParse(call.state.body).success)
-      return within(clock, AFTERWARDS_MAX_MS, lookAgain(shop, orderNo, call));
-    const cancelled = wishCancel(shop, orderNo, end.order).then((outcome): WaitEnd | Promise<WaitEnd> =>
-      outcome === 'wished' ? { kind: 'cancelled' } : lookAgain(shop, orderNo, call),
-    );
-    return within(clock, AFTERWARDS_MAX_MS, cancelled);
+      return within(clock, lookAgain(shop, orderNo, call), { kind: 'late' });
+    // A store that has not answered may have taken the wish, or take it yet.
+    return within(clock, cancel(call, orderNo, end.order), { kind: 'unknown' });
+  }
+
+  async function cancel(call: WaitingCall, orderNo: string, order: Order | undefined): Promise<WaitEnd> {
+    if ((await wishCancel(shop, orderNo, order)) === 'wished') return { kind: 'cancelled' };
+    const end = await lookAgain(shop, orderNo, call);
+    return end.kind === 'late' ? { kind: 'unknown' } : end;
   }
 
   return {
@@ -112,7 +117,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
   };
 }
 
-type WaitEnd = StoringEnd | { kind: 'cancelled' };
+type WaitEnd = StoringEnd | { kind: 'cancelled' | 'unknown' };
 
 /** A relay may have stored it meanwhile, and no answer is older than one that was given. */
 async function lookAgain(shop: Finder, orderNo: string, { state, req }: CallContext): Promise<StoringEnd> {
@@ -122,14 +127,13 @@ async function lookAgain(shop: Finder, orderNo: string, { state, req }: CallCont
   return { kind: found.state.status === 'failed' ? 'failed' : 'stored', ...found };
 }
 
-/** Late as well where it fails: the order was accepted, and goes on. */
-async function within(clock: Clock, timeoutMs: number, end: Promise<WaitEnd>): Promise<WaitEnd> {
-  const late = { kind: 'late' } as const;
+/** @param otherwise how it has ended where `end` fails or takes too long */
+async function within(clock: Clock, end: Promise<WaitEnd>, otherwise: WaitEnd): Promise<WaitEnd> {
   let endTimeout = (): void => {};
   const timeout = new Promise<WaitEnd>((resolve) => {
-    endTimeout = clock.after(timeoutMs, () => resolve(late));
+    endTimeout = clock.after(AFTERWARDS_MAX_MS, () => resolve(otherwise));
   });
-  return Promise.race([end.catch(() => late), timeout]).finally(endTimeout);
+  return Promise.race([end.catch(() => otherwise), timeout]).finally(endTimeout);
 }
 
 /** @throws Problem where there is no order to be had */
@@ -157,6 +161,11 @@ function answer(
     case 'cancelled':
       throw new Problem('wait_timed_out', {
         extra: { orderNo },
+        headers,
+      });
+    case 'unknown':
+      throw new Problem('outcome_unknown', {
+        retryAfterSeconds: 1,
         headers,
       });
     default:

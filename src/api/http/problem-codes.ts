@@ -427,7 +427,7 @@ export const PROBLEMS = {
   outcome_unknown: {
     status: 503,
     says: 'The order may or may not be accepted: repeat the request with the same Idempotency-Key.',
-    more: 'Redis did not answer.',
+    more: 'A store did not answer. With `onTimeout`, the order may also be cancelled.',
     remedy: 'repeat **with the same key** until there is an answer',
   },
   sale_unavailable: {
@@ -448,8 +448,7 @@ export const PROBLEMS = {
   },
   cancel_unavailable: {
     status: 503,
-    says: 'The order cannot be cancelled right now.',
-    more: 'The cancel request could not be recorded.',
+    says: 'The cancel request may not be recorded; send it again.',
     remedy: 'repeat after `Retry-After`',
   },
   payment_unavailable: {
@@ -465,7 +464,7 @@ export const PROBLEMS = {
   },
   decision_unavailable: {
     status: 503,
-    says: 'The decision could not be recorded; send it again.',
+    says: 'The decision may not be recorded; send it again.',
     remedy: 'repeat after `Retry-After`',
   },
   events_unavailable: {

@@ -50,6 +50,7 @@ const WAIT = { prefer: 'wait=7' };
 const cart = (quantity = 1) => ({ saleId, items: [{ sku: 'lamp', quantity }] });
 const CANCEL = { onTimeout: 'cancel' };
 const key = (name = ulid()) => ({ 'idempotency-key': name });
+const orderNoIn = ({ headers }: Reply) => headers.get('location')?.split('/').at(-1) ?? '';
 const isInOutbox = async (orderNo: string) =>
   (await listWaiting(api.stores.redis, { saleId, shard: 0 })).includes(orderNo);
 
@@ -367,6 +368,7 @@ test('how waits end is counted, and their answers are purchases by their outcome
     stored: 1,
     late: 1,
     cancelled: 0,
+    unknown: 0,
     failed: 0,
     full: 0,
   });
@@ -473,7 +475,7 @@ test('while Redis takes no wish to cancel, the wish is recorded in MySQL', async
   });
 });
 
-test('while neither store takes the wish to cancel, the answer is 202, and the order goes on', async () => {
+test('while neither store takes the wish to cancel, the answer is 503, and the order goes on', async () => {
   const { stores, wire, clock } = await openBehindWire();
   const wishCancel = () => Promise.reject(new Error('Command timed out'));
   const reservations = { ...stores.reservations, wishCancel };
@@ -483,8 +485,37 @@ test('while neither store takes the wish to cancel, the answer is 202, and the o
 
   const reply = await endWait(cutOff, clock, buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT));
 
-  expect(reply.status).toBe(202);
-  expect(orderOf(reply)).toMatchObject({ status: 'queued', closing: false });
+  expect(refusalOf(reply)).toBe('503 outcome_unknown');
+  expect(await buyer.readOrder(orderNoIn(reply))).toMatchObject({ status: 'queued', closing: false });
+});
+
+test('an order whose cancel may still arrive is not answered as accepted, and is closing once it has', async () => {
+  const { stores, wire, clock } = await openBehindWire();
+  const [asked, held] = [new EventEmitter(), new EventEmitter()];
+  const wishCancel: typeof stores.reservations.wishCancel = async (...args) => {
+    const end = once(held, 'end');
+    asked.emit('wish');
+    await end;
+    return stores.reservations.wishCancel(...args);
+  };
+  const reservations = { ...stores.reservations, wishCancel };
+  const finalAnswerHeader = { name: 'Final', value: 'yes' };
+  const slow = await api.withParts({ ...stores, reservations, finalAnswerHeader, clock });
+  const buyer = await slow.shopper();
+  wire.cut();
+  const wished = once(asked, 'wish');
+
+  const placed = buyer.placeOrder({ ...cart(), ...CANCEL }, WAIT);
+  await isWaiting(slow, 1);
+  clock.pass(7_000);
+  await wished;
+  clock.pass(2_500);
+  const reply = await placed;
+  held.emit('end');
+
+  expect(refusalOf(reply)).toBe('503 outcome_unknown');
+  expect([reply.headers.get('retry-after'), reply.headers.get('final')]).toEqual(['1', null]);
+  await waitFor('the wish to arrive', async () => (await buyer.readOrder(orderNoIn(reply))).closing);
 });
 
 test('a free order is paid with its 201', async () => {
