@@ -4,9 +4,10 @@
  */
 
 import type { Stores } from '../stores/open.ts';
-import type { Order } from './content.ts';
+import { withShown, type Order } from './content.ts';
 import { follow, WISH } from './follow.ts';
 import { type FailureReason, isFinal, type OrderState } from './order.ts';
+import type { ReservedOrder } from './reservations.redis.ts';
 import type { StoreOutcome, WorkflowPresence } from './store.sql.ts';
 
 /**
@@ -64,6 +65,16 @@ export async function wishCancel(
   if (!(await orders.read(orderNo))) return 'unknown';
   const { state } = await orders.requestCancel(orderNo, WISH);
   return state.reason !== null && !isFinal(state.status) ? 'wished' : 'stored';
+}
+
+/**
+ * Before a decision about an order that waits to be stored is recorded in MySQL: afterwards MySQL has the
+ * order, or its tombstone, so that it never goes on without the decision. Not for one that was shown as paid.
+ * @throws when a store is away: to be repeated
+ */
+export async function storeOrAbandon(stores: Stores, { order, state }: ReservedOrder): Promise<void> {
+  const outcome = await storeWithHold(stores, withShown(order, state), 'due');
+  if (outcome.kind === 'refused') await abandonOrder(stores, order, outcome.reason);
 }
 
 /**

@@ -6,6 +6,7 @@ import type { EngineNotifier } from '../../engine/order-engine.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
 import { voidSession } from '../../money/void-sessions.ts';
+import { storeOrAbandon } from '../../orders/both-stores.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
 import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
 import { isFinal, isFree, type OrderState } from '../../orders/order.ts';
@@ -378,14 +379,10 @@ async function askWorkflow(
 }
 
 /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
-async function requestCancel({ orders }: Shop, { order, state }: ReservedOrder): Promise<WishRecorded> {
+async function requestCancel(shop: Shop, found: ReservedOrder): Promise<WishRecorded> {
   try {
-    if (state.status === 'queued') {
-      const outcome = await orders.storeOrder(order, 'due');
-      // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
-      if (outcome.kind === 'refused') return { order, state, isNews: false };
-    }
-    return await orders.requestCancel(order.orderNo);
+    if (found.state.status === 'queued') await storeOrAbandon(shop, found);
+    return await shop.orders.requestCancel(found.order.orderNo);
   } catch (error) {
     throw unavailable('cancel_unavailable', error);
   }

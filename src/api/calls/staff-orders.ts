@@ -3,7 +3,8 @@
 import { z } from 'zod';
 import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
 import { PAYMENT_STATUSES, refusalSchema, REVERSAL_STATUSES } from '../../money/payment.ts';
-import { withShown, userIdSchema, referenceSchema } from '../../orders/content.ts';
+import { storeOrAbandon } from '../../orders/both-stores.ts';
+import { userIdSchema, referenceSchema } from '../../orders/content.ts';
 import { readMysqlLife, type MysqlLife } from '../../orders/life.sql.ts';
 import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../orders/order.ts';
 import type { WishRecorded } from '../../orders/orders.sql.ts';
@@ -196,8 +197,8 @@ export const orderCalls = {
       if (outcome.kind === 'not-stored') {
         const queued = await findQueued(office, orderNo);
         if ('kind' in queued) return queued;
-        const isStored = await storeQueued(office, queued);
-        outcome = isStored ? await extend() : { kind: 'not-open', stored: queued };
+        if (!isFinal(queued.state.status)) await storeOrAbandon(office, queued);
+        outcome = isFinal(queued.state.status) ? { kind: 'not-open', stored: queued } : await extend();
       }
       switch (outcome.kind) {
         case 'extended':
@@ -219,12 +220,6 @@ export const orderCalls = {
     },
   }),
 } satisfies AdminCalls;
-
-/** What staff decide must be durable. @returns false: MySQL refuses the order */
-async function storeQueued({ orders }: BackOffice, { order, state }: ReservedOrder): Promise<boolean> {
-  const outcome = await orders.storeOrder(withShown(order, state), 'due');
-  return outcome.kind !== 'refused';
-}
 
 type NotFound = { kind: 'unknown' | 'undecided' };
 
@@ -256,8 +251,7 @@ async function recordWish(
     if ('kind' in queued) return queued;
     // MySQL has lost it, and it comes back as it was.
     if (isFinal(queued.state.status)) return { ...queued, isNews: false };
-    // Its own workflow meets the refusal and gives the stock back: nothing is left to cancel.
-    if (!(await storeQueued(office, queued))) return { ...queued, isNews: false };
+    await storeOrAbandon(office, queued);
   }
   return orders.requestCancel(orderNo, decision);
 }

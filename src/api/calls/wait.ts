@@ -101,7 +101,7 @@ export function createWaits(shop: Waited, storing: Storing, waitingMax = MAX_WAI
     return within(clock, cancel(call, orderNo, end.order), { kind: 'unknown' });
   }
 
-  async function cancel(call: WaitingCall, orderNo: string, order: Order | undefined): Promise<WaitEnd> {
+  async function cancel(call: CallContext, orderNo: string, order: Order | undefined): Promise<WaitEnd> {
     if ((await wishCancel(shop, orderNo, order)) === 'wished') return { kind: 'cancelled' };
     const end = await lookAgain(shop, orderNo, call);
     return end.kind === 'late' ? { kind: 'unknown' } : end;
@@ -165,6 +165,7 @@ function answer(
       });
     case 'unknown':
       throw new Problem('outcome_unknown', {
+        detail: 'The order was not stored in time, and may be cancelled.',
         retryAfterSeconds: 1,
         headers,
       });

@@ -2,8 +2,10 @@
 
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { WishRecorded } from '../../../src/orders/orders.sql.ts';
+import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { buildSale } from '../../support/factories.ts';
-import { orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
+import { acceptedOf, orderOf, problemOf, refusalOf, sessionOf, type Shopper } from '../../support/shopper.ts';
 import { signer } from '../../support/signer.ts';
 import { waitFor } from '../../support/wait.ts';
 import { openApi, openMysqlAway, type TestApi } from '../open-api.ts';
@@ -46,6 +48,40 @@ test('cancelling a queued order stores it first, then records the wish and signa
   });
   expect((await api.stores.orders.read(orderNo))?.state).toMatchObject({ reason: 'shopper_request' });
   expect(await historyOf(orderNo)).toContain('cancelRequested');
+});
+
+test('an order that MySQL refuses has failed once its cancel is answered, and its units are free', async () => {
+  const { saleId: small } = await api.stores.openSale(buildSale());
+  const buyer = await api.shopper();
+  const buy = async () =>
+    acceptedOf(
+      await buyer.placeOrder(
+        { saleId: small, items: [{ sku: 'lamp', quantity: 1 }] },
+        { 'idempotency-key': 'the-same' },
+      ),
+    ).orderNo;
+  await api.store(await buy());
+  // MySQL refuses the second for its key, which it knows of the first.
+  await api.stores.redis.del(...(await api.stores.redis.keys(`*idem*${buyer.userId}*`)));
+  const orderNo = await buy();
+
+  const reply = await buyer.cancel(orderNo);
+
+  expect(reply.status).toBe(200);
+  expect(orderOf(reply)).toMatchObject({ orderNo, status: 'failed', reason: 'duplicate_request' });
+  expect((await api.stores.saleStock.read(small))?.skus[0]).toMatchObject({ available: 9, held: 1 });
+});
+
+test('an order whose sale was rebuilt before it was stored is held again, and closing', async () => {
+  const { saleId: rebuilt } = await api.stores.openSale(buildSale());
+  const orderNo = await shopper.buy(rebuilt);
+  await api.stores.redis.del(saleKeys({ saleId: rebuilt, shard: 0 }).outbox);
+  await rebuildSale(api.stores, rebuilt, { cause: 'lost', actor: 'holdfast' });
+
+  const reply = await shopper.cancel(orderNo);
+
+  expect(reply.status).toBe(202);
+  expect(orderOf(reply)).toMatchObject({ closing: true, reason: 'shopper_request' });
 });
 
 test('a wish to cancel is projected before it is answered, so that no later answer is older', async () => {

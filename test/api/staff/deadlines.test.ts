@@ -60,6 +60,25 @@ test('an order that waits to be stored is stored first', async () => {
   expect(await shown(order)).toMatchObject({ deadline: until, status: 'awaiting_payment' });
 });
 
+test('an order whose sale was rebuilt before it was stored is stored with a new hold, and extended', async () => {
+  const order = await world.rebuilt();
+  const until = inHours(2);
+  expect((await extend(order.orderNo, until)).body).toMatchObject({ deadline: until, version: 2 });
+});
+
+test('an order that is shown as paid and that MySQL has lost is refused as paid', async () => {
+  const order = await world.queued();
+  const state = { status: 'paid', version: 2, payment: 'applied', reason: null } as const;
+  await world.stores.reservations.project(order.orderNo, state);
+  const before = await world.rowsOf(order.saleId);
+
+  const reply = await extend(order.orderNo, inHours(2));
+
+  expect(refusalOf(reply)).toBe('409 not_extendable');
+  expect(problemOf(reply)).toMatchObject({ order: { status: 'paid' } });
+  expect(await world.rowsOf(order.saleId)).toEqual(before);
+});
+
 test('each refusal has its code, and what there is to say beside it', async () => {
   const [order, { order: paid }] = [await world.stored(), await world.paid()];
   const late = await extend(order.orderNo, inHours(25));

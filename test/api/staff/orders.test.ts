@@ -156,7 +156,7 @@ describe('the whole of an order', () => {
 });
 
 describe('cancelling', () => {
-  test.each(['queued', 'stored'] as const)(
+  test.each(['queued', 'rebuilt', 'stored'] as const)(
     'an order that is %s is recorded with who wanted it, once',
     async (how) => {
       const order = await world[how]();

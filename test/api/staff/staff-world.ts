@@ -1,12 +1,15 @@
 /** Staff's calls against an API of its own, on orders that are queued, stored or paid. */
 
 import { ulid } from 'ulidx';
+import { rebuildSale } from '../../../src/reconcile/rebuild-sale.ts';
+import { saleKeys } from '../../../src/redis/keys.ts';
 import { acceptOrder } from '../../support/accept-order.ts';
 import { buildSale } from '../../support/factories.ts';
 import { buildPayment } from '../../support/payment-notices.ts';
 import { everything } from '../../support/rows.ts';
 import { openShop } from '../../support/shop.ts';
 import type { Reply } from '../../support/shopper.ts';
+import { silent } from '../../support/stores.ts';
 import { openApi } from '../open-api.ts';
 
 export type StaffWorld = Awaited<ReturnType<typeof openStaffWorld>>;
@@ -29,6 +32,14 @@ export async function openStaffWorld() {
     async queued(saleId?: string, userId?: string) {
       const id = saleId ?? (await stores.openSale(buildSale())).saleId;
       return acceptOrder(stores, id, userId === undefined ? {} : { userId });
+    },
+
+    /** Accepted, and its sale was made again before it was stored: its hold is of an older epoch. */
+    async rebuilt() {
+      const order = await this.queued();
+      await stores.redis.xtrim(saleKeys({ saleId: order.saleId, shard: 0 }).outbox, 'MAXLEN', 0);
+      await rebuildSale({ ...stores, log: silent }, order.saleId, { cause: 'requested', actor: 'olga' });
+      return order;
     },
 
     async stored(saleId?: string, userId?: string) {
