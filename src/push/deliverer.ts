@@ -12,6 +12,7 @@ import type { Tracing } from '../tracing.ts';
 import { ForbiddenAddressError, isForbiddenHost, lookUpPublic } from './address.ts';
 import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
 import type { ClaimedDelivery } from './deliveries.sql.ts';
+import { TEST_TYPE } from './replays.sql.ts';
 
 // When a delivery that failed is tried again, and when an endpoint that is down is probed.
 
@@ -240,9 +241,6 @@ function codeOf(error: Error): { code: string; name: string } {
 
 /** A success is noted at most so often while nothing fails: all deliveries of an endpoint share its row. */
 const NOTE_SUCCESS_EVERY_MS = 1_000;
-
-/** A test is sent as an event of this type. */
-const TEST_TYPE = 'endpoint.test';
 
 export interface DelivererDeps extends Stores {
   /** The pause after each failed try, in ms. */

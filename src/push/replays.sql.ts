@@ -5,8 +5,11 @@ import { inTransaction, modify, selectRows, type Pool, type PoolConnection } fro
 import { addDeliveries, type NewDelivery } from './deliveries.sql.ts';
 import { type ReplayRange, enableEndpoint, lockEndpoint, recordEndpointAction } from './endpoints.sql.ts';
 
-/** Tests of an endpoint follow each other, so that at most one of them waits. */
-const TEST_LINE = 'test';
+/**
+ * The type of tests of an endpoint, and their line, in which at most one waits. A sale's id has no dot, so no
+ * sale shares the line.
+ */
+export const TEST_TYPE = 'endpoint.test';
 /** Events of one order: some changes of it, and each partial refund. */
 const ORDER_EVENTS_MAX = 200;
 /** Of an order's event `<orderNo>.<version>`, of another one `shop.<sequence>`. */
@@ -38,10 +41,10 @@ export function test(pool: Pool, name: string, eventId: string): Promise<TestOut
       connection,
       eventIdRow,
       `SELECT event_id FROM push_deliveries WHERE endpoint_id = ? AND line = ? AND status = 'waiting'`,
-      [state.endpoint_id, TEST_LINE],
+      [state.endpoint_id, TEST_TYPE],
     );
     if (waiting) return { kind: 'due', eventId: waiting.event_id };
-    const event = { eventId, sequence: null, line: TEST_LINE };
+    const event = { eventId, sequence: null, line: TEST_TYPE };
     await addDeliveries(connection, { endpointId: state.endpoint_id, name }, [event]);
     return { kind: 'due', eventId };
   });

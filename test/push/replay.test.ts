@@ -3,6 +3,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { modify } from '../../src/mysql/connection.ts';
 import { startReplay } from '../../src/push/replayer.ts';
+import { recordShopEvent } from '../../src/sales/rows.sql.ts';
 import type { Stores } from '../../src/stores/open.ts';
 import { verify } from '../support/receiver.ts';
 import { selectOne } from '../support/rows.ts';
@@ -125,6 +126,20 @@ test('a parked delivery that is replayed is parked no more', async () => {
   await world.awaitCaughtUp('office');
   expect(await world.stores.parkedWork.list({ limit: 1 })).toEqual([]);
   expect(await world.countDeliveries('office')).toEqual({ delivered: 1 });
+});
+
+test('a test of an endpoint waits for no event of a sale that is called test', async () => {
+  await world.addEndpoint('office');
+  const event = { type: 'sale.changed', saleId: 'test', subject: 'test', data: {} } as const;
+  await recordShopEvent(world.stores.pool, event);
+  await world.publish();
+  await world.feedOnly('office', 1);
+
+  expect(await world.stores.replays.test('office', 'test.1')).toEqual({ kind: 'due', eventId: 'test.1' });
+
+  const due =
+    "SELECT COUNT(*) AS deliveries FROM push_deliveries WHERE status = 'waiting' AND due_at IS NOT NULL";
+  expect(await selectOne(world.stores.pool, due)).toEqual({ deliveries: 2 });
 });
 
 test('a test is one attempt with an event of its own type, and parks nothing', async () => {
