@@ -351,8 +351,8 @@ interface Action extends Decision {
     | RepairAction
     | EndpointAction;
   /**
-   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, a sale with what of it, a
-   * step of the reconciliation, `mysql`, or `endpoint <name>`.
+   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, `sale <saleId> <SKU>`, a step of
+   * the reconciliation, `mysql`, or `endpoint <name>`.
    */
   subject: string;
   /** With what was before and after. */

@@ -533,7 +533,7 @@ async function repair(
       const soldDelta = expected.sold - found.sold;
       const mend = { saleId, sku, epoch, mends, changeNo, total: expected.total, heldDelta, soldDelta };
       if ((await saleMends.mendStock(mend)).kind === 'moved') return 'moved';
-      const subject = `${saleId} ${sku}`;
+      const subject = `sale ${saleId} ${sku}`;
       await repairs.record({ action: 'stock_corrected', subject, before: found, after: expected });
       return 'repaired';
     }
@@ -545,7 +545,7 @@ async function repair(
       // Without the user, whose name must not stay in the log for good.
       await repairs.record({
         action: 'limit_corrected',
-        subject: `${saleId} ${parseLimitField(field).sku}`,
+        subject: `sale ${saleId} ${parseLimitField(field).sku}`,
         before,
         after,
       });

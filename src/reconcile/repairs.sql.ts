@@ -20,7 +20,7 @@ const ENDED_WITHIN_SECONDS = 60;
 /** Something that was provably wrong and is mended. */
 export interface Repair {
   action: RepairAction;
-  /** An orderNo, or a sale with a SKU or a user's limit. */
+  /** Such as an orderNo, or `sale <saleId> <SKU>`. */
   subject: string;
   before: unknown;
   after: unknown;

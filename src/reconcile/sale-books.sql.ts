@@ -73,7 +73,7 @@ export function correctCounters(pool: Pool, saleId: string, sku: string): Promis
       actor: SYSTEM,
       reason: null,
       action: 'counters_corrected',
-      subject: `${saleId} ${sku}`,
+      subject: `sale ${saleId} ${sku}`,
       detail: { before, after: booked },
     });
     return { kind: 'corrected' };

@@ -115,7 +115,7 @@ test('counts in Redis that are off, up or down, are corrected', async () => {
     expect(await published(saleId)).toEqual([`${field} ${units}`]);
   }
 
-  const actions = await actionsOn(`${saleId} lamp`);
+  const actions = await actionsOn(`sale ${saleId} lamp`);
   expect(actions.map(({ actor, action }) => [actor, action])).toEqual(
     off.map(() => ['holdfast', 'stock_corrected']),
   );
@@ -186,7 +186,7 @@ test('a hold that is left over from an order that has ended is ended, and its un
   await reconcile();
   await expectStock(checkout.stores, saleId, AT_REST);
   expect(await actionsOn(paid)).toMatchObject([{ action: 'hold_settled' }]);
-  expect(await actionsOn(`${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
+  expect(await actionsOn(`sale ${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
 });
 
 test("a user's limit that was changed, up or down or to nothing, is corrected", async () => {
@@ -203,7 +203,7 @@ test("a user's limit that was changed, up or down or to nothing, is corrected", 
     expect(await redis.hexists(limits, 'lamp:nobody')).toBe(0);
   }
 
-  const actions = await actionsOn(`${saleId} lamp`);
+  const actions = await actionsOn(`sale ${saleId} lamp`);
   expect(actions.map(({ action }) => action)).toEqual(Array(6).fill('limit_corrected'));
 });
 
@@ -226,7 +226,7 @@ test("MySQL's counts that are off are set to what ledger and orders say", async 
     await expectStock(checkout.stores, saleId, AT_REST);
   }
 
-  const actions = await actionsOn(`${saleId} lamp`);
+  const actions = await actionsOn(`sale ${saleId} lamp`);
   expect(actions).toHaveLength(off.length);
   for (const action of actions) {
     expect(action).toMatchObject({ actor: 'holdfast', action: 'counters_corrected' });
@@ -295,7 +295,7 @@ test('drift in a busy sale is corrected while it goes on', async () => {
   const ordersOf = await traffic;
 
   expect(Math.max(...ordersOf), 'orders of a shopper until the correction').toBeLessThan(MAX_ORDERS_EACH);
-  expect(await actionsOn(`${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
+  expect(await actionsOn(`sale ${saleId} lamp`)).toMatchObject([{ action: 'stock_corrected' }]);
   const held = sum(ordersOf.map((orders) => Math.floor(orders / 3)));
   const sold = sum(ordersOf.map((orders) => Math.ceil(orders / 3)));
   await expectStock(checkout.stores, saleId, { sku: 'lamp', available: 1_000 - held - sold, held, sold });
@@ -313,7 +313,7 @@ test('a busy sale without faults is never touched', async () => {
     isOver = await Promise.race([traffic.then(() => true), delay(0, false)]);
   }
   expect(looked).toBeGreaterThan(0);
-  expect(await actionsOn(`${saleId} lamp`)).toEqual([]);
+  expect(await actionsOn(`sale ${saleId} lamp`)).toEqual([]);
 });
 
 function busySale() {

@@ -81,7 +81,7 @@ test('each user has what they bought, and no other user has it, until they are e
   expect(await readLimits()).toEqual(kept);
   expect(
     await select(stores.pool, "SELECT action FROM audit_log WHERE subject = ? AND actor = 'holdfast'", [
-      `${saleId} ${sku}`,
+      `sale ${saleId} ${sku}`,
     ]),
   ).toEqual([{ action: 'limit_corrected' }]);
 

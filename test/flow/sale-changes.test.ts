@@ -262,7 +262,10 @@ async function expectCleanEnd(
     ...(await count('settled', `shop_events WHERE sale_id = ? AND type = 'sale.settled'`)),
     ...(await count('pending', `sale_changes WHERE sale_id = ? AND status = 'pending'`)),
     // The reconciliation has run all the while, and took no change for drift.
-    ...(await count('mended', `audit_log WHERE subject LIKE CONCAT(?, '%') AND action = 'stock_corrected'`)),
+    ...(await count(
+      'mended',
+      `audit_log WHERE subject LIKE CONCAT('sale ', ?, ' %') AND action = 'stock_corrected'`,
+    )),
   }).toEqual({ changed: version - 1, closed: 1, settled: 1, pending: 0, mended: 0 });
   const { findings } = await runAudit(storm, saleId, []);
   expect(findings).toEqual([]);

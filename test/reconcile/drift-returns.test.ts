@@ -153,7 +153,7 @@ test.each([
 
     await expectRight();
     const mended = 'SELECT action FROM audit_log WHERE subject = ?';
-    expect(await select(stores.pool, mended, [`${saleId} lamp`])).toEqual([]);
+    expect(await select(stores.pool, mended, [`sale ${saleId} lamp`])).toEqual([]);
     expect(await run()).toMatchObject({ repaired: 0, parked: 0 });
     await stores.redis.hincrby(keys.stock, 'lamp:available', 1);
     await stores.redis.hincrby(keys.limits, 'lamp:ada', 1);
