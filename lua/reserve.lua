@@ -85,8 +85,8 @@ local keptFree = 0.1
 -- include shared/limit-field.lua
 -- include shared/integer.lua
 -- include shared/write-order.lua
--- include shared/add-open-order.lua
 -- include shared/clock.lua
+-- include shared/add-open-order.lua
 
 -- What was read for one order and serves the next. The counts follow the orders that are accepted.
 local sale, isTrusted, opensAt, closesAt, paymentWindow, currency, now

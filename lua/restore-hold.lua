@@ -53,8 +53,8 @@ local extendedUntil = ARGV[17]
 
 -- include shared/integer.lua
 -- include shared/write-order.lua
--- include shared/add-open-order.lua
 -- include shared/clock.lua
+-- include shared/add-open-order.lua
 
 local sale = redis.call('HMGET', saleKey, 'epoch', 'rebuilding')
 if sale[1] ~= epoch or sale[2] or nowMs() > untilMs then

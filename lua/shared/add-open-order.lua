@@ -2,23 +2,26 @@
 -- the list stops no script: the list is made again.
 local openMax = 20
 
--- Of those that are too many the oldest goes, and a `+` stands at the head from then on: others may be open.
+-- Of those that are too many the oldest goes. From then on the list begins with `+` and when one last went (Unix ms):
+-- others may be open.
 local function withNewest(list, orderNo)
   -- Most often. The numbers of a sale are about as long as each other, so this list has fewer.
   if #list < (openMax - 2) * #orderNo and not string.find(list, orderNo, 1, true) then
     return list .. ' ' .. orderNo
   end
-  local kept, isCut = {}, false
+  local kept, mark = {}, ''
   for one in string.gmatch(list, '%S+') do
-    if one == '+' then
-      isCut = true
+    if string.sub(one, 1, 1) == '+' then
+      mark = one .. ' '
     elseif one ~= orderNo then
       kept[#kept + 1] = one
     end
   end
   kept[#kept + 1] = orderNo
-  isCut = isCut or #kept > openMax
-  return (isCut and '+ ' or '') .. table.concat(kept, ' ', math.max(1, #kept - openMax + 1))
+  if #kept > openMax then
+    mark = '+' .. integer(nowMs()) .. ' '
+  end
+  return mark .. table.concat(kept, ' ', math.max(1, #kept - openMax + 1))
 end
 
 -- Of each its `userId` and `orderNo`. Two commands for all: a command costs more than what it does here.

@@ -394,11 +394,12 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
 
     /**
      * A user's open orders of a sale, those in Redis alone among them: the newest 20, the oldest first.
-     * @returns `isWhole`: no other is open, as far as this Redis can be believed
+     * @returns `isWhole`: no other is open and waits to be stored, as far as this Redis can be believed
      * @throws where Redis does not answer
      */
     async readOpenOrders(saleId: string, userId: string): Promise<{ orderNos: string[]; isWhole: boolean }> {
-      const keys = saleKeys({ saleId, shard: shardOf(userId) });
+      const shard = { saleId, shard: shardOf(userId) };
+      const keys = saleKeys(shard);
       // The lists of all users are a hash, too.
       const { epoch, orders } = await run(redis, lookUpOrdersScript, {
         keys,
@@ -408,8 +409,10 @@ export function createReservations(redis: RedisClient, options: { storesPerSecon
       });
       const [list] = orders[0] || [];
       const text = typeof list === 'string' ? list : '';
-      const isWhole = epoch !== undefined && orders[0] !== false && !text.startsWith('+');
-      return { orderNos: toOrderNos(text), isWhole };
+      // Those that went from the list are stored once nothing waits that was accepted before the last went.
+      const oldestAtMs = text.startsWith('+') ? (await lookAtOutbox(redis, shard))?.oldestAtMs : undefined;
+      const isStored = oldestAtMs === undefined || oldestAtMs > Number.parseInt(text.slice(1));
+      return { orderNos: toOrderNos(text), isWhole: epoch !== undefined && orders[0] !== false && isStored };
     },
 
     /** When the order was accepted that waits longest beside this user's (Unix ms); undefined: none waits. */

@@ -72,7 +72,10 @@ export function saleKeys(saleShard: SaleShard) {
      * while they are.
      */
     moves: `${tag}:moves`,
-    /** The open orders of each user, by user: numbers with a space between, the newest last, 20 at most. */
+    /**
+     * The open orders of each user, by user: numbers with a space between, the newest last, 20 at most.
+     * Where others went, `+` and when the last one did (Unix ms) stand first.
+     */
     open: `${tag}:open`,
     /** How many holds of each user ended without payment, by time-out or at their own wish; by user. */
     unpaid: `${tag}:unpaid`,

@@ -68,8 +68,9 @@ describe("a user's open orders", () => {
     const [first, others, second] = [mugFor('ada'), mugFor('bo'), mugFor('ada')];
     await callReserveTogether(stores.redis, [first, others, second]);
 
-    const listed = ['+', ...before.slice(-18), first.orderNo, second.orderNo];
-    expect(await open()).toEqual({ ada: listed.join(' '), bo: others.orderNo });
+    const { ada, bo } = await open();
+    expect(ada?.split(' ').slice(1)).toEqual([...before.slice(-18), first.orderNo, second.orderNo]);
+    expect(bo).toBe(others.orderNo);
   });
 
   test('lose one that has ended without a script, and none that is held', async () => {
@@ -82,23 +83,27 @@ describe("a user's open orders", () => {
     expect(await open()).toEqual({ ada: held });
   });
 
-  test('are the newest twenty, with a mark that others went', async () => {
-    const { hold, open } = await openSale(30);
+  test('are the newest twenty, after a mark of when another last went', async () => {
+    const { keys, hold, open } = await openSale(30);
     const orderNos: string[] = [];
     for (let i = 0; i < 23; i += 1) orderNos.push((await hold()).orderNo);
-    expect((await open())['ada']?.split(' ')).toEqual(['+', ...orderNos.slice(-20)]);
+    const last = orderNos.at(-1) ?? '';
+    const [mark = '', ...listed] = String((await open())['ada']).split(' ');
+    expect(listed).toEqual(orderNos.slice(-20));
+    expect(mark).toMatch(/^\+\d+$/);
+    const lastAtMs = Number(await stores.redis.hget(keys.order(last), 'reserved_at'));
+    expect(Number(mark.slice(1))).toBeGreaterThanOrEqual(lastAtMs);
 
     // One that is not listed ends as any.
     expect(await callRelease(stores.redis, orderNos[0] ?? '')).toEqual(['released']);
-    expect((await open())['ada']?.split(' ')).toEqual(['+', ...orderNos.slice(-20)]);
+    expect((await open())['ada']?.split(' ')).toEqual([mark, ...orderNos.slice(-20)]);
 
     for (const orderNo of orderNos.slice(3, -1)) await callConfirm(stores.redis, orderNo);
-    const last = orderNos.at(-1) ?? '';
-    expect(await open()).toEqual({ ada: `+ ${last}` });
+    expect(await open()).toEqual({ ada: `${mark} ${last}` });
     const { orderNo: next } = await hold();
-    expect(await open()).toEqual({ ada: `+ ${last} ${next}` });
+    expect(await open()).toEqual({ ada: `${mark} ${last} ${next}` });
     for (const orderNo of [last, next]) await callConfirm(stores.redis, orderNo);
-    expect(await open()).toEqual({ ada: '+' });
+    expect(await open()).toEqual({ ada: mark });
   });
 
   test('are named where a user is refused, those of the same call too', async () => {

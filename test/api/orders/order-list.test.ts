@@ -258,6 +258,23 @@ describe('a sale', () => {
     expect(await numbersOf(shopper, `saleId=${sale.saleId}`)).toEqual(orderNos.slice(0, 20));
   });
 
+  test('of a shopper with more than twenty open orders is all once those are stored that went from the list', async () => {
+    const shopper = await api.shopper();
+    const sale = await openSale();
+    const orderNos: string[] = [];
+    for (let i = 0; i < 21; i += 1) orderNos.push(await shopper.buy(sale.saleId));
+    for (const orderNo of orderNos) await api.store(orderNo);
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: false });
+    await api.stores.redis.xtrim(saleKeys({ saleId: sale.saleId, shard: 0 }).outbox, 'MAXLEN', 0);
+    // Others wait meanwhile.
+    await (await api.shopper()).buy(sale.saleId);
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: true });
+
+    for (const orderNo of orderNos) await api.stores.reservations.release(orderNo);
+
+    expect(await list(shopper, `saleId=${sale.saleId}`)).toMatchObject({ complete: true });
+  });
+
   test('may not be all while the data of its sale are made again, nor for a while afterwards', async () => {
     const shopper = await api.shopper();
     const sale = await openSale();
