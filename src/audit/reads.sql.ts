@@ -13,7 +13,7 @@ import { selectRefunds, type Refund } from '../money/rows.sql.ts';
 import { selectRows, type Pool } from '../mysql/connection.ts';
 import { IS_OVERDUE } from '../orders/claims.sql.ts';
 import { orderStateSchema } from '../orders/content.ts';
-import { parseOrderNo } from '../orders/order.ts';
+import { boundsOfSale, parseOrderNo } from '../orders/order.ts';
 import { chargesColumn } from '../orders/rows.sql.ts';
 
 /** Orders read by one statement. A big sale has hundreds of thousands, and an answer should stay small. */
@@ -146,8 +146,9 @@ async function readOrders(pool: Pool, saleId: string) {
          engine_due_at IS NOT NULL AS due, ${IS_OVERDUE} AS overdue,
          workflow_started_at IS NULL AS unbegun,
          deadline < NOW(3) - INTERVAL ${UNENDED_SECONDS} SECOND AS unended
-       FROM orders WHERE sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
-      [saleId, after, `${saleId}-%`, ORDERS_AT_ONCE],
+       FROM orders FORCE INDEX (PRIMARY)
+       WHERE sale_id = ? AND order_no > ? AND order_no < ? ORDER BY order_no LIMIT ?`,
+      [saleId, ...boundsOfSale(saleId, after), ORDERS_AT_ONCE],
     );
     const last = page.at(-1)?.order_no;
     if (last === undefined) return { orders, items, events };
@@ -249,9 +250,24 @@ const reversalRow = z.object({ payment_id: z.int(), ...reversalColumns });
 
 /** The payments that name an order of the sale, stored or not. */
 async function readSaleMoney(pool: Pool, saleId: string): Promise<{ payments: AuditedPayment[] }> {
-  const payments = await readPayments(pool, 'p.order_no LIKE ?', [`${saleId}-%`]);
-  // The pattern also matches sales whose id continues after a dash.
-  return { payments: payments.filter(({ orderNo }) => parseOrderNo(orderNo)?.saleId === saleId) };
+  const payments: AuditedPayment[] = [];
+  for (let after = ''; ;) {
+    const named = await selectRows(
+      pool,
+      z.object({ order_no: z.string() }),
+      `SELECT DISTINCT order_no FROM payments FORCE INDEX (payments_of_order)
+       WHERE order_no > ? AND order_no < ? ORDER BY order_no LIMIT ?`,
+      [...boundsOfSale(saleId, after), PAYMENTS_AT_ONCE],
+    );
+    const last = named.at(-1)?.order_no;
+    if (last === undefined) return { payments };
+    // A payment may name anything as its order.
+    const own = named
+      .map((row) => row.order_no)
+      .filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);
+    if (own.length > 0) payments.push(...(await readPayments(pool, 'p.order_no IN (?)', [own])));
+    after = last;
+  }
 }
 
 /** The payments that name no stored order, and what is parked. */

@@ -9,7 +9,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../mysql/connection.ts';
-import { parseOrderNo } from '../orders/order.ts';
+import { boundsOfSale, parseOrderNo } from '../orders/order.ts';
 import { stateColumns, chargesColumn } from '../orders/rows.sql.ts';
 import { reversalColumns } from './reversals.sql.ts';
 
@@ -87,14 +87,10 @@ export async function* readSettlement(pool: Pool, saleId: string): AsyncGenerato
   }
 }
 
-/**
- * The next order numbers that begin like the sale's, of orders and of payments. Those of a sale `a-1` begin
- * like those of `a`: they are left out afterwards, so that each statement reads no more than two pages of an
- * index.
- */
+/** The next order numbers within the sale's bounds, of orders and of payments, which may name anything. */
 async function readNumbers(connection: PoolConnection, saleId: string, after: string): Promise<string[]> {
-  const range = 'order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?';
-  const values = [after, `${saleId}-%`, PAGE_SIZE];
+  const range = 'order_no > ? AND order_no < ? ORDER BY order_no LIMIT ?';
+  const values = [...boundsOfSale(saleId, after), PAGE_SIZE];
   const rows = await selectRows(
     connection,
     numberRow,

@@ -157,6 +157,18 @@ export function formatOrderNo(parts: OrderNoParts): string {
   return `${parts.saleId}-${parts.shard}-${parts.epoch}-${parts.ulid}`;
 }
 
+/**
+ * Bounds of the next order numbers of a sale: greater than the first, less than the last. The numbers of the
+ * sale `summer-2` begin with `summer-` too, and lie outside: there is one shard, and epochs begin with 1.
+ * Those of a sale `summer-0-5` lie inside, so a reader also asks for the sale. It forces the index of the
+ * numbers: by another one the server may read and sort the whole sale for each page.
+ * @param after the last number of the page before; empty: from the first on
+ */
+export function boundsOfSale(saleId: string, after: string): [first: string, last: string] {
+  const first = `${saleId}-0-1`;
+  return [after > first ? after : first, `${saleId}-0-:`];
+}
+
 /** As `formatOrderNo` writes it, and in no other way. The first sign of a ULID has three bits. */
 export const ORDER_NO_PATTERN =
   /^([a-z0-9]+(?:-[a-z0-9]+)*)-(0|[1-9]\d{0,2})-([1-9]\d{0,8})-([0-7][0-9A-HJKMNP-TV-Z]{25})$/;

@@ -2,7 +2,7 @@
 
 import { MAX_SALE_TIME_MS } from '../limits.ts';
 import type { Pool } from '../mysql/connection.ts';
-import type { OrderStatus } from './order.ts';
+import { boundsOfSale, type OrderStatus } from './order.ts';
 import { readOrders, selectOrders, type StoredOrder } from './rows.sql.ts';
 import { list as listOfUser } from './user-orders.sql.ts';
 
@@ -34,11 +34,12 @@ export async function list(pool: Pool, search: OrderSearch, limit: number): Prom
       return listOfUser(pool, { userId: value, ...range, after: last?.order, status }, limit);
     }
     case 'saleId':
-      // Without a status the pattern makes it a range of the primary key.
       return selectOrders(
         pool,
-        `sale_id = ? ${hasStatus} AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?`,
-        [value, ...statuses, after, `${value}-%`, limit],
+        `sale_id = ? ${hasStatus} AND order_no > ? AND order_no < ? ORDER BY order_no LIMIT ?`,
+        [value, ...statuses, ...boundsOfSale(value, after), limit],
+        // Orders of one status may be rare among all.
+        ` FORCE INDEX (${status === undefined ? 'PRIMARY' : 'orders_of_sale_status'})`,
       );
     default:
       return by satisfies never;

@@ -14,7 +14,7 @@ import {
   type PoolConnection,
   beginSnapshot,
 } from '../mysql/connection.ts';
-import type { OrderUnits } from '../orders/order.ts';
+import { boundsOfSale, type OrderUnits } from '../orders/order.ts';
 import { selectOrders, type StoredOrder } from '../orders/rows.sql.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { decideInMysql } from '../sales/changes.sql.ts';
@@ -350,11 +350,11 @@ async function* readPages(run: RebuildLock['run'], saleId: string): AsyncGenerat
 }
 
 async function readPage(connection: PoolConnection, saleId: string, after: string): Promise<SnapshotOrder[]> {
-  // The pattern makes it a range of the primary key.
   const orders = await selectOrders(
     connection,
-    'sale_id = ? AND order_no > ? AND order_no LIKE ? ORDER BY order_no LIMIT ?',
-    [saleId, after, `${saleId}-%`, PAGE_SIZE],
+    'sale_id = ? AND order_no > ? AND order_no < ? ORDER BY order_no LIMIT ?',
+    [saleId, ...boundsOfSale(saleId, after), PAGE_SIZE],
+    ' FORCE INDEX (PRIMARY)',
   );
   if (orders.length === 0) return [];
   const orderNos = orders.map(({ order }) => order.orderNo);

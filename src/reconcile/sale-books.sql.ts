@@ -15,7 +15,7 @@ import {
   type Pool,
   inSnapshot,
 } from '../mysql/connection.ts';
-import { formatOrderNo, isFinal } from '../orders/order.ts';
+import { boundsOfSale, formatOrderNo, isFinal } from '../orders/order.ts';
 import { lockOrder, readOrders, type StoredOrder } from '../orders/rows.sql.ts';
 import { recordAction } from '../parked/parked.sql.ts';
 import { SYSTEM } from './repairs.sql.ts';
@@ -230,9 +230,10 @@ export async function listOrdered(
   const rows = await selectRows(
     pool,
     orderedRow,
-    `SELECT o.order_no, o.user_id, i.sku FROM orders o JOIN order_items i ON i.order_no = o.order_no
-     WHERE o.sale_id = ? AND o.order_no > ? AND o.order_no LIKE ? ORDER BY o.order_no LIMIT ?`,
-    [saleId, after, `${saleId}-%`, limit],
+    `SELECT o.order_no, o.user_id, i.sku
+     FROM orders o FORCE INDEX (PRIMARY) STRAIGHT_JOIN order_items i ON i.order_no = o.order_no
+     WHERE o.sale_id = ? AND o.order_no > ? AND o.order_no < ? ORDER BY o.order_no LIMIT ?`,
+    [saleId, ...boundsOfSale(saleId, after), limit],
   );
   return rows.map((row) => ({ orderNo: row.order_no, userId: row.user_id, sku: row.sku }));
 }

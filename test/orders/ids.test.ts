@@ -1,8 +1,9 @@
-/** Which texts may be a user's id or a SKU: those of other systems fit, and what is invisible does not. */
+/** Which texts may be a user's id or a SKU, and where the numbers of a sale's orders stand among all. */
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MAX_SKU_BYTES, MAX_USER_ID_BYTES } from '../../src/orders/content.ts';
 import { fingerprintOf, skuSchema, userIdSchema } from '../../src/orders/content.ts';
+import { boundsOfSale, formatOrderNo } from '../../src/orders/order.ts';
 
 const isUserId = (text: unknown) => userIdSchema.safeParse(text).success;
 const isSku = (text: unknown) => skuSchema.safeParse(text).success;
@@ -74,4 +75,40 @@ test('a fingerprint distinguishes carts whose SKUs look like a quantity', () => 
   ];
 
   expect(new Set(carts.map(cart)).size).toBe(carts.length);
+});
+
+describe('the bounds of a sale', () => {
+  const ULIDS = ['00000000000000000000000000', '01KAJ5T0ZV6Y3QH8M2C4D7E9FG', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ'];
+  const numbersOf = (saleId: string) =>
+    [1, 2, 10, 999_999_999].flatMap((epoch) =>
+      ULIDS.map((ulid) => formatOrderNo({ saleId, shard: 0, epoch, ulid })),
+    );
+  const isWithin = ([first, last]: readonly string[], orderNo: string) =>
+    orderNo > String(first) && orderNo < String(last);
+
+  test('hold the number of each of its orders', () => {
+    expect(numbersOf('summer').filter((orderNo) => !isWithin(boundsOfSale('summer', ''), orderNo))).toEqual(
+      [],
+    );
+  });
+
+  test.each([
+    'summer-2',
+    'summer-0',
+    'summer-0-0',
+    'summer-0-a',
+    'summer-00',
+    'summer-sale',
+    'summer2',
+    'summe',
+  ])('hold no number of the sale %s', (other) => {
+    expect(numbersOf(other).filter((orderNo) => isWithin(boundsOfSale('summer', ''), orderNo))).toEqual([]);
+  });
+
+  test('begin after the last number of the page before, and never before the first of the sale', () => {
+    const [before = '', next = ''] = numbersOf('summer');
+    const bounds = boundsOfSale('summer', before);
+    expect([isWithin(bounds, before), isWithin(bounds, next)]).toEqual([false, true]);
+    expect(boundsOfSale('summer', 'a')).toEqual(boundsOfSale('summer', ''));
+  });
 });

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { modify, selectRows, type Pool } from '../../../src/mysql/connection.ts';
 import type { Order } from '../../../src/orders/content.ts';
-import { buildOrder, buildSale } from '../../support/factories.ts';
+import { buildOrder, buildSale, uniqueSaleId } from '../../support/factories.ts';
 import { buildPayment, buildReversal, pay, reverse, sign } from '../../support/payment-notices.ts';
 import type { TestStores } from '../../support/stores.ts';
 
@@ -49,7 +49,7 @@ export type BigShop = Record<string, Order>;
 
 export async function fillShop(stores: TestStores): Promise<BigShop> {
   const skus = [{ sku: 'lamp', name: 'Lamp', unitPrice: 4_900, total: 1_000_000, limitPerUser: null }];
-  const { saleId } = await stores.openSale(buildSale({ skus }));
+  const { saleId } = await stores.openSale(buildSale({ saleId: `${uniqueSaleId()}-2`, skus }));
   const tables = await readTables(stores.pool);
   const made: BigShop = {};
   for (const [kind, { count, make }] of Object.entries(KINDS)) {

@@ -4,13 +4,14 @@
  */
 
 import { beforeAll, expect, test } from 'vitest';
+import { readMysqlSale } from '../../../src/audit/reads.sql.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../src/events/feed.ts';
 import { readSettlement } from '../../../src/money/settlement.sql.ts';
 import { readDoubtLeftMs, recordDoubt } from '../../../src/orders/rows.sql.ts';
 import { type SaleCursor } from '../../../src/sales/news.sql.ts';
 import { mysqlStores } from '../../../src/stores/bound.ts';
 import { confirmRedis, readDeployment } from '../../../src/stores/deployment.sql.ts';
-import { buildOrder } from '../../support/factories.ts';
+import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, reverse, sign } from '../../support/payment-notices.ts';
 import { selectOne } from '../../support/rows.ts';
 import { openTestStores, silent, type TestStores } from '../../support/stores.ts';
@@ -47,6 +48,7 @@ function measuredStores(seen: (measured: Measured) => void) {
       record: (forMs: number) => recordDoubt(pool, forMs),
     },
     settlement: (saleId: string) => readSettlement(pool, saleId),
+    audited: (saleId: string) => readMysqlSale(pool, saleId),
   };
 }
 
@@ -495,6 +497,42 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await pages.return(undefined);
       const lines = read.flatMap(({ value }) => value ?? []);
       expect(new Set(lines.map(({ orderNo }) => orderNo)).size).toBe(1_000);
+    },
+  ],
+  'staffOrders.list: two pages of a sale, of any status and of one': [
+    100 * PER_ROW,
+    async ({ staffOrders }) => {
+      const search = { by: 'saleId', value: orderOf('paid').saleId } as const;
+      for (const status of [undefined, 'awaiting_payment', 'failed'] as const) {
+        const first = await staffOrders.list({ ...search, status, after: undefined }, 100);
+        const next = await staffOrders.list({ ...search, status, after: first.at(-1)?.order.orderNo }, 100);
+        expect(new Set([...first, ...next].map(({ order }) => order.orderNo)).size).toBe(200);
+      }
+    },
+  ],
+  // Of a sale with no orders, while the id of the big one begins with its id.
+  'sales with similar ids: each list of the orders of one': [
+    ONE,
+    async ({ staffOrders, saleBooks, saleEpochs, settlement, readSaleSnapshot }) => {
+      const { saleId } = await stores.openSale(buildSale({ saleId: orderOf('paid').saleId.slice(0, -2) }));
+      const search = { by: 'saleId', value: saleId, after: undefined } as const;
+      for (const status of [undefined, 'paid'] as const)
+        expect(await staffOrders.list({ ...search, status }, 100)).toEqual([]);
+      expect(await saleBooks.listOrdered(saleId, '', 500)).toEqual([]);
+      for await (const page of settlement(saleId)) expect(page).toEqual([]);
+      await saleEpochs.withLock(saleId, (lock) =>
+        readSaleSnapshot(lock, saleId, async ({ pages }) => {
+          for await (const page of pages) expect(page).toEqual([]);
+        }),
+      );
+      await stores.pool.query('DELETE FROM sales WHERE sale_id = ?', [saleId]);
+    },
+  ],
+  // It reads all that is parked, of all sales.
+  'sales with similar ids: the audit of one': [
+    25_000,
+    async ({ audited }) => {
+      expect((await audited(orderOf('paid').saleId.slice(0, -2))).payments).toEqual([]);
     },
   ],
   // The batch, and its sessions and payments.
