@@ -27,6 +27,14 @@ export interface Drift {
   entries: DriftEntry[];
   /** When each sale was last compared whole (Unix ms), by its id. */
   sales?: Record<string, number>;
+  /** The sales that could not be compared, by their ids. */
+  missed?: Record<string, Missed>;
+}
+
+export interface Missed {
+  /** So many runs in a row. */
+  runs: number;
+  why: string;
 }
 
 const stored = z.object({
@@ -40,11 +48,12 @@ const stored = z.object({
     }),
   ),
   sales: z.record(z.string(), z.number()).default({}),
+  missed: z.record(z.string(), z.object({ runs: z.int(), why: z.string() })).default({}),
 });
 
 /** Replaces what was published before. */
-export async function publish(redis: RedisClient, { lookedAtMs, entries, sales }: Drift): Promise<void> {
-  const text = JSON.stringify({ lookedAtMs, entries: entries.slice(0, ENTRIES_MAX), sales });
+export async function publish(redis: RedisClient, { entries, ...drift }: Drift): Promise<void> {
+  const text = JSON.stringify({ ...drift, entries: entries.slice(0, ENTRIES_MAX) });
   await redis.set(DRIFT_KEY, text, 'PX', KEEP_MS);
 }
 

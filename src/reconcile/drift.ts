@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { limitField, parseLimitField, returnMark } from '../redis/keys.ts';
 import type { Stores } from '../stores/open.ts';
 import type { StepReport } from '../workflows/contract.ts';
-import type { DriftEntry } from './drift-board.redis.ts';
+import type { DriftEntry, Missed } from './drift-board.redis.ts';
 import { hasLostFreeOrder } from './free-orders.ts';
 import { type HeldCart, type SaleLooked, LookOverError, type HeldWalk } from './mends.redis.ts';
 import { rebuildSale, type RebuildDeps } from './rebuild-sale.ts';
@@ -320,6 +320,7 @@ const LIMITS_AT_ONCE = 1_000;
 const LIMIT_PAGES_MAX = 40;
 /** A run begins no look after so long: one of a million holds takes minutes, and the step has five. */
 const LOOKS_BEGIN_MS = 150_000;
+const NOT_BEGUN = 'the run had no time left for it';
 /** Limits in doubt that are looked at with the stock, at one moment: about a millisecond of Redis. */
 const DOUBTED_MAX = 500;
 
@@ -328,9 +329,9 @@ export async function mendDrift(deps: RebuildDeps, signal: AbortSignal): Promise
   const report = { looked: 0, repaired: 0, parked: 0 };
   const entries: DriftEntry[] = [];
   const failures: unknown[] = [];
-  /** When each sale was last compared whole, and why those were not that this run has left out. */
+  /** When each sale was last compared whole, and those that are left out. */
   const comparedAtMs = new Map<string, number>();
-  const notCompared = new Map<string, string>();
+  const missed = new Map<string, Missed>();
   // One that cannot be read is written anew.
   const former = await driftBoard.read().catch((error: unknown) => {
     log.warn({ err: error }, 'what the run before has found cannot be read');
@@ -339,8 +340,11 @@ export async function mendDrift(deps: RebuildDeps, signal: AbortSignal): Promise
   const untilMs = performance.now() + LOOKS_BEGIN_MS;
   const lastOf = (saleId: string) => former?.sales?.[saleId] ?? former?.lookedAtMs ?? 0;
   const leaveOut = (saleId: string, why: string) => {
-    notCompared.set(saleId, why);
     comparedAtMs.set(saleId, lastOf(saleId));
+    const before = former?.missed?.[saleId];
+    // A run that has not looked at the sale says nothing of it: it stays parked or not.
+    const now = why === NOT_BEGUN ? before : { runs: (before?.runs ?? 0) + 1, why };
+    if (now) missed.set(saleId, now);
   };
   // What a run has no time for comes first in the next.
   const sales = (await holds.listShards()).toSorted((a, b) => lastOf(a.saleId) - lastOf(b.saleId));
@@ -375,9 +379,13 @@ export async function mendDrift(deps: RebuildDeps, signal: AbortSignal): Promise
     }
   }
   const lookedAtMs = Math.min(Date.now(), ...comparedAtMs.values());
-  await driftBoard.publish({ lookedAtMs, entries, sales: Object.fromEntries(comparedAtMs) });
-  await repairs.showNotCompared(notCompared);
-  report.parked += notCompared.size;
+  await driftBoard.publish({
+    lookedAtMs,
+    entries,
+    sales: Object.fromEntries(comparedAtMs),
+    missed: Object.fromEntries(missed),
+  });
+  report.parked += await repairs.showNotCompared(missed);
   if (failures.length > 0)
     throw new Error(`${failures.length} sales could not be compared`, { cause: failures[0] });
   return report;
@@ -387,7 +395,7 @@ type Drift =
   | { kind: 'found'; compared: Compared; differences: Difference[] }
   | Extract<Look, { kind: 'skipped' }>;
 
-const NO_TIME: Drift = { kind: 'skipped', why: 'the run had no time left for it' };
+const NO_TIME: Drift = { kind: 'skipped', why: 'the run had no time to look again' };
 
 /** Looks several times, and returns the differences that all looks saw, as the last one saw them. */
 async function findDrift(
@@ -395,7 +403,7 @@ async function findDrift(
   saleId: string,
   { untilMs, signal }: { untilMs: number; signal: AbortSignal },
 ): Promise<Drift> {
-  if (performance.now() > untilMs) return NO_TIME;
+  if (performance.now() > untilMs) return { kind: 'skipped', why: NOT_BEGUN };
   const limits = { fields: await listFields(deps, saleId), are: 'many' } as const;
   let first = await lookAtSale(deps, saleId, limits, signal);
   // A change of the sale takes less, and most rebuilds.

@@ -17,6 +17,12 @@ const LOST_FOR_HOURS = 27;
 /** Redis has an end within so long, unless it is away or cannot work on the order. */
 const ENDED_WITHIN_SECONDS = 60;
 
+/**
+ * A run misses a sale that is being changed or rebuilt, and the next compares it. The alert for drift that is
+ * not compared waits for longer, so that the sale is parked when it fires.
+ */
+const PARKED_AFTER_RUNS = 3;
+
 /** Something that was provably wrong and is mended. */
 export interface Repair {
   action: RepairAction;
@@ -116,13 +122,19 @@ export function parkSale(pool: Pool, saleId: string, sku: string, reason: string
 }
 
 /**
- * Parks these sales, with why a run could not compare them, and ends the parking of all others.
- * @param notCompared the reasons, by the sales' ids
+ * Parks the sales that several runs in a row could not compare. Ends the parking of those that are compared
+ * again.
+ * @param missed all that could not be compared, by their ids
+ * @returns how many of them are parked
  */
-export async function showNotCompared(pool: Pool, notCompared: ReadonlyMap<string, string>): Promise<void> {
-  for (const [saleId, why] of notCompared)
+export async function showNotCompared(
+  pool: Pool,
+  missed: ReadonlyMap<string, { runs: number; why: string }>,
+): Promise<number> {
+  const lasting = [...missed].filter(([, { runs }]) => runs >= PARKED_AFTER_RUNS);
+  for (const [saleId, { why }] of lasting)
     await park(pool, 'sale', saleId, why, { cause: 'sale_not_compared', inputs: { saleId } });
-  const left = notCompared.size > 0 ? [[...notCompared.keys()]] : [];
+  const left = missed.size > 0 ? [[...missed.keys()]] : [];
   await modify(
     pool,
     // Also what an operator has resolved: it is over, so the next time it is shown again.
@@ -131,6 +143,7 @@ export async function showNotCompared(pool: Pool, notCompared: ReadonlyMap<strin
            ${left.length > 0 ? 'AND reference NOT IN (?)' : ''}`,
     left,
   );
+  return lasting.length;
 }
 
 /** Ends the parking of SKUs whose books add up again. */
