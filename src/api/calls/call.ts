@@ -1,8 +1,10 @@
 /** What a call of the back office is, and what one of shoppers. */
 
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
+import { SALE_ID_PATTERN } from '../../limits.ts';
+import { parseOrderNo } from '../../orders/order.ts';
 import type { AmountRules } from '../../providers/provider.ts';
 import type { UrlRules } from '../../push/address.ts';
 import type { StatusBoard } from '../../status/board.ts';
@@ -25,6 +27,18 @@ export interface BackOffice extends Stores {
 }
 
 export type AdminContext = CallContext;
+
+/** Of each call about one order. */
+export const ofOrder = {
+  schema: z.object({ orderNo: z.string().refine((text) => parseOrderNo(text) !== undefined) }),
+  otherwise: 'order_not_found',
+} as const;
+
+/** Of each call about one sale. */
+export const ofSale = {
+  schema: z.object({ saleId: z.string().regex(SALE_ID_PATTERN) }),
+  otherwise: 'sale_not_found',
+} as const;
 
 interface Guarded {
   /** What the caller must be allowed. */

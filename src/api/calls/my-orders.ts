@@ -6,10 +6,12 @@ import { isFinal, parseOrderNo } from '../../orders/order.ts';
 import type { OrderLook, ReservedOrder } from '../../orders/reservations.redis.ts';
 import type { StoredOrder } from '../../orders/rows.sql.ts';
 import type { UserOrderCursor, UserOrdersSearch } from '../../orders/user-orders.sql.ts';
-import type { CallContext, ShopCalls } from '../http/entry.ts';
-import { parseInput, requestIdOf, unavailable } from '../http/problem.ts';
+import { reply } from '../http/answer.ts';
+import type { ShopCalls } from '../http/entry.ts';
+import { requestIdOf, unavailable } from '../http/problem.ts';
 import { type OpenOrderReply, orderReply } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
+import { shopCall } from './call.ts';
 import { type Asker, CLOCKS_DIFFER_MAX_MS, findOrders, type Finder, viewOrder } from './find-order.ts';
 
 /** Orders in one page of a list: about 100 KiB, and one read of MySQL. */
@@ -66,25 +68,23 @@ const listQuery = z
 type ListQuery = z.infer<typeof listQuery>;
 
 export const listCalls = {
-  'GET /v1/orders': {
+  'GET /v1/orders': shopCall<Finder>()({
     id: 'listOrders',
     does: "The shopper's own orders: by number, of a sale, or of a day",
     who: 'shopper',
     lane: 'others',
     query: listQuery,
     replies: { 200: ordersReply },
-    refuses: ['status_unavailable'],
-    handle: listOrders,
-  },
+    refuses: {},
+    throws: ['status_unavailable'],
+    async answer(finder, { query, ctx }) {
+      const asker = { userId: ctx.state.userId, requestId: requestIdOf(ctx.req) };
+      return reply(
+        query.orderNo ? await findByNumber(finder, query.orderNo, asker) : await list(finder, query, asker),
+      );
+    },
+  }),
 } satisfies ShopCalls<Finder>;
-
-async function listOrders(finder: Finder, ctx: CallContext): Promise<void> {
-  const query = parseInput(listQuery, { ...ctx.query });
-  const asker = { userId: ctx.state.userId, requestId: requestIdOf(ctx.req) };
-  ctx.body = query.orderNo
-    ? await findByNumber(finder, query.orderNo, asker)
-    : await list(finder, query, asker);
-}
 
 async function findByNumber(finder: Finder, orderNos: readonly string[], asker: Asker): Promise<OrdersReply> {
   const { orders, unknown, isWhole } = await findOrders(finder, [...new Set(orderNos)], asker);

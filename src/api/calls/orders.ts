@@ -16,10 +16,12 @@ import { ProviderBusyError, SessionRefusedError, type PaymentProvider } from '..
 import type { OrderSigner } from '../../providers/signed-order.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import { takeStep } from '../../tracing.ts';
+import { reply } from '../http/answer.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
 import { orderReply, time } from '../http/replies.ts';
 import { isKnown, readIdempotencyKey } from '../http/request.ts';
+import { shopCall } from './call.ts';
 import {
   findOrder,
   viewOrder,
@@ -80,13 +82,16 @@ export const sessionReply = z.strictObject({
   url: z.url(),
   expiresAt: time,
 });
-export type SessionReply = z.infer<typeof sessionReply>;
 
 /** Of each answer for which a sale was asked, or would have been. */
 const COUNTED = ['RateLimit', 'RateLimit-Policy'] as const;
 
+export type SessionReply = z.infer<typeof sessionReply>;
+
+const ofShopper = shopCall<Shop>();
+
 export const shopperCalls = {
-  'POST /v1/orders': {
+  'POST /v1/orders': ofShopper({
     id: 'placeOrder',
     does: 'Holds the stock and accepts the order, in one step',
     who: 'shopper',
@@ -104,7 +109,8 @@ export const shopperCalls = {
       422: COUNTED,
       429: COUNTED,
     },
-    refuses: [
+    refuses: {},
+    throws: [
       'unknown_sku',
       'sale_not_open_yet',
       'sale_paused',
@@ -131,44 +137,66 @@ export const shopperCalls = {
       'status_unavailable',
       'wait_timed_out',
     ],
-    handle: placeOrder,
-  },
-  'POST /v1/orders/:orderNo/cancel': {
+    answer: placeOrder,
+  }),
+  'POST /v1/orders/:orderNo/cancel': ofShopper({
     id: 'cancelOrder',
     does: "Asks for the order's end; a payment may still win",
     who: 'shopper',
     lane: 'others',
     replies: { 200: orderReply, 202: orderReply },
-    refuses: ['order_not_found', 'already_paid', 'status_unavailable', 'cancel_unavailable'],
-    handle: cancelOrder,
-  },
-  'POST /v1/orders/:orderNo/payment': {
+    away: 'cancel_unavailable',
+    refuses: { paid: 'already_paid' },
+    throws: ['order_not_found', 'status_unavailable'],
+    /** Records the cancel request; the order is cancelled unless a payment wins. */
+    async answer(shop, { ctx }) {
+      const found = await find(shop, ctx);
+      const recorded = isFinal(found.state.status)
+        ? { ...found, isNews: false }
+        : await takeStep(shop, 'request cancel', found.order, () => requestCancel(shop, found), {
+            cause: ctx.req,
+          });
+      const { order, state } = recorded;
+      if (state.version > found.state.version)
+        await shop.projection.project({ order, state }, requestIdOf(ctx.req));
+      const view = viewOrder(shop, order, state);
+      if (state.status === 'paid') return { kind: 'paid', order: view };
+      // A repeated request is not signalled again: a history has room for 10,000 signals. The relay sends a
+      // signal that was lost the first time.
+      if (recorded.isNews) shop.notifier.cancelRequested(recorded);
+      return reply(view, isFinal(state.status) ? 200 : 202);
+    },
+  }),
+  'POST /v1/orders/:orderNo/payment': ofShopper({
     id: 'payOrder',
     does: "Opens the provider's page on which the order is paid",
     who: 'shopper',
     lane: 'payments',
     replies: { 201: sessionReply },
-    refuses: [
-      'order_not_found',
-      'not_yet_payable',
-      'already_paid',
-      'not_payable',
-      'too_many_attempts',
-      'status_unavailable',
-      'payment_unavailable',
-    ],
-    handle: payOrder,
-  },
+    away: 'payment_unavailable',
+    refuses: { lost: 'not_payable' },
+    throws: ['order_not_found', 'not_yet_payable', 'already_paid', 'too_many_attempts', 'status_unavailable'],
+    async answer(shop, { ctx }) {
+      const { order, state } = await find(shop, ctx);
+      if (state.reason === 'lost_before_stored')
+        return { kind: 'lost', order: viewOrder(shop, order, state) };
+      const open = () => openPaymentPage(shop, { order, state }, requestIdOf(ctx.req));
+      const { url, expiresAtMs } = await takeStep(shop, 'open payment page', order, open, {
+        kind: 'client',
+        cause: ctx.req,
+      });
+      return reply({ orderNo: order.orderNo, url, expiresAt: new Date(expiresAtMs).toISOString() }, 201);
+    },
+  }),
 } satisfies ShopCalls<Shop>;
 
 /** An order that was accepted just now: MySQL assigns versions from 1 on. */
 const QUEUED: OrderState = { status: 'queued', version: 0, payment: 'none', reason: null };
 
-/** POST /v1/orders: holds the stock and accepts the order in one step, or refuses with the reason. */
-async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
-  const { userId, body } = ctx.state;
+/** Holds the stock and accepts the order in one step, or refuses with the reason. */
+async function placeOrder(shop: Shop, { body: request, ctx }: { body: OrderRequest; ctx: CallContext }) {
+  const { userId } = ctx.state;
   const idempotencyKey = readIdempotencyKey(ctx);
-  const request = parseInput(orderRequest, body);
   const caller: Caller = { userId, idempotencyKey, ...contactOf(ctx) };
   const traceparent = shop.tracing?.traceparentOf(ctx.req);
   if (traceparent !== undefined) caller.traceparent = traceparent;
@@ -193,21 +221,19 @@ async function placeOrder(shop: Shop, ctx: CallContext): Promise<void> {
     shop.tracing?.accepted(ctx.req, outcome.orderNo);
     if (shop.log.isLevelEnabled('debug'))
       shop.log.debug({ orderNo: outcome.orderNo, requestId: requestIdOf(ctx.req), step: 'accept' }, 'order');
-    accept(shop, ctx, outcome);
-  } else if (outcome.kind === 'repeated') {
+    return accept(shop, outcome);
+  }
+  if (outcome.kind === 'repeated') {
     const { order, state } = await findOrder(shop, outcome.orderNo, {
       userId,
       requestId: requestIdOf(ctx.req),
     });
     if (shop.finalAnswerHeader) await markFinal(shop, ctx, request.saleId, outcome);
-    ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
-    ctx.body = viewOrder(shop, order, state);
-  } else if (outcome.kind === 'sale-absent') {
-    throw refuseAbsent(await shop.saleViews.lookAtAbsent(request.saleId));
-  } else {
-    const open = 'openOrders' in outcome ? outcome.openOrders : [];
-    throw toRefusal(outcome, await viewOpenOrders(shop, { userId, orderNos: open }));
+    return reply(viewOrder(shop, order, state), 200, { Location: `/v1/orders/${outcome.orderNo}` });
   }
+  if (outcome.kind === 'sale-absent') throw refuseAbsent(await shop.saleViews.lookAtAbsent(request.saleId));
+  const open = 'openOrders' in outcome ? outcome.openOrders : [];
+  throw toRefusal(outcome, await viewOpenOrders(shop, { userId, orderNos: open }));
 }
 
 async function reserve(
@@ -259,12 +285,10 @@ function findUnpayable(
   return fault === undefined ? undefined : { kind: 'total-not-payable', total, currency, fault };
 }
 
-function accept(shop: Shop, ctx: CallContext, outcome: ReserveOutcome & { kind: 'reserved' }): void {
+function accept(shop: Shop, outcome: ReserveOutcome & { kind: 'reserved' }) {
   const view = viewOrder(shop, outcome, QUEUED);
-  ctx.status = 202;
-  ctx.set('Location', `/v1/orders/${outcome.orderNo}`);
-  if (view.pollAfterMs !== null) ctx.set('Retry-After', String(Math.ceil(view.pollAfterMs / 1_000)));
-  ctx.body = view;
+  const retryAfter = String(Math.ceil((view.pollAfterMs ?? 0) / 1_000));
+  return reply(view, 202, { Location: `/v1/orders/${outcome.orderNo}`, 'Retry-After': retryAfter });
 }
 
 /** So that a waiting room at the edge gives the caller's place to the next. */
@@ -325,29 +349,6 @@ export function answerOrder(
   if (ctx.status === 200) ctx.body = Object.assign(viewOrder(shop, order, state), more);
 }
 
-/** POST /v1/orders/:orderNo/cancel: records the wish; the order is cancelled unless a payment wins. */
-async function cancelOrder(shop: Shop, ctx: CallContext): Promise<void> {
-  const found = await find(shop, ctx);
-  const recorded = isFinal(found.state.status)
-    ? { ...found, isNews: false }
-    : await takeStep(shop, 'request cancel', found.order, () => requestCancel(shop, found), {
-        cause: ctx.req,
-      });
-  const { order, state } = recorded;
-  if (state.version > found.state.version)
-    await shop.projection.project({ order, state }, requestIdOf(ctx.req));
-  if (state.status === 'paid') {
-    throw new Problem('already_paid', {
-      extra: { order: viewOrder(shop, order, state) },
-    });
-  }
-  // A repeated request is not signalled again: a history has room for 10,000 signals. The relay sends a
-  // signal that was lost the first time.
-  if (recorded.isNews) shop.notifier.cancelRequested(recorded);
-  ctx.status = isFinal(state.status) ? 200 : 202;
-  ctx.body = viewOrder(shop, order, state);
-}
-
 function find(shop: Shop, ctx: CallContext): Promise<FoundOrder> {
   return findOrder(shop, ctx.params['orderNo'] ?? '', {
     userId: ctx.state.userId,
@@ -380,12 +381,8 @@ async function askWorkflow(
 
 /** A wish to cancel must be durable, so an order that still waits to be stored is stored first. */
 async function requestCancel(shop: Shop, found: ReservedOrder): Promise<WishRecorded> {
-  try {
-    if (found.state.status === 'queued') await storeOrAbandon(shop, found);
-    return await shop.orders.requestCancel(found.order.orderNo);
-  } catch (error) {
-    throw unavailable('cancel_unavailable', error);
-  }
+  if (found.state.status === 'queued') await storeOrAbandon(shop, found);
+  return shop.orders.requestCancel(found.order.orderNo);
 }
 
 /**
@@ -423,25 +420,6 @@ interface PaymentPage {
   expiresAtMs: number;
 }
 
-/** POST /v1/orders/:orderNo/payment: opens the provider's page on which the order is paid. */
-async function payOrder(shop: Shop, ctx: CallContext): Promise<void> {
-  const found = await find(shop, ctx);
-  if (found.state.reason === 'lost_before_stored') {
-    const extra = { order: viewOrder(shop, found.order, found.state) };
-    throw new Problem('not_payable', { extra });
-  }
-  const { url, expiresAtMs } = await takeStep(
-    shop,
-    'open payment page',
-    found.order,
-    () => openPaymentPage(shop, found, requestIdOf(ctx.req)),
-    { kind: 'client', cause: ctx.req },
-  );
-  ctx.status = 201;
-  const expiresAt = new Date(expiresAtMs).toISOString();
-  ctx.body = { orderNo: found.order.orderNo, url, expiresAt } satisfies SessionReply;
-}
-
 /** @throws Problem */
 async function openPaymentPage(
   shop: Shop,
@@ -461,9 +439,7 @@ async function openPaymentPage(
     const session = await beginSession(shop, order.orderNo, requestId);
     return await openOrReplace(shop, session, { userId: order.userId, requestId });
   } catch (error) {
-    if (error instanceof Problem) throw error;
-    if (error instanceof ProviderBusyError) throw toBusy(error);
-    throw unavailable('payment_unavailable', error);
+    throw error instanceof ProviderBusyError ? toBusy(error) : error;
   }
 }
 

@@ -9,11 +9,10 @@ import {
   toRefundWish,
 } from '../../money/payment.ts';
 import type { RequestedRefund } from '../../money/refunds.sql.ts';
-import { parseOrderNo } from '../../orders/order.ts';
 import { reply } from '../http/answer.ts';
 import { amount, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
-import { adminCall, type AdminCalls } from './call.ts';
+import { adminCall, type AdminCalls, ofOrder } from './call.ts';
 
 const refundReply = z.strictObject({ paymentId: z.int().min(1), refund: z.literal('requested') });
 
@@ -49,11 +48,6 @@ const rowId = z
   .string()
   .regex(/^[1-9]\d{0,14}$/)
   .transform(Number);
-
-const orderNo = z.string().refine((text) => parseOrderNo(text) !== undefined);
-
-/** Of each call about one order. */
-export const ofOrder = { schema: z.object({ orderNo }), otherwise: 'order_not_found' } as const;
 
 const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
@@ -101,7 +95,7 @@ export const refundCalls = {
     id: 'withdrawRefund',
     does: 'Takes a refund back whose money is not on its way',
     scope: 'refunds:write',
-    params: { schema: z.object({ orderNo, refundId: rowId }), otherwise: 'refund_not_found' },
+    params: { schema: ofOrder.schema.extend({ refundId: rowId }), otherwise: 'refund_not_found' },
     body: reasonBody,
     replies: { 200: orderRefundReply },
     away: 'decision_unavailable',

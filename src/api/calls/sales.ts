@@ -234,12 +234,6 @@ const listQuery = z.strictObject({
   limit: pageLimit(MAX_SALES_LISTED),
 });
 
-/** Of each call about one sale. */
-export const ofSale = {
-  schema: z.object({ saleId: z.string().regex(SALE_ID_PATTERN) }),
-  otherwise: 'sale_not_found',
-} as const;
-
 /** What the calls that change a sale by a word have in common. */
 const change = {
   scope: 'sales:write',

@@ -5,11 +5,10 @@ import { z } from 'zod';
 import { readSettlement } from '../../money/settlement.sql.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../../money/settlement.ts';
 import type { Pool } from '../../mysql/connection.ts';
-import { NO_STORE, streamed } from '../http/answer.ts';
+import { NO_STORE, written } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { time, amount } from '../http/replies.ts';
-import { adminCall, type AdminCalls } from './call.ts';
-import { ofSale } from './sales.ts';
+import { adminCall, type AdminCalls, ofSale } from './call.ts';
 
 export const settlementReply = z.strictObject({
   saleId: z.string(),
@@ -80,7 +79,7 @@ export const settlementCalls = {
         count(pool, -1);
       });
       const type = format === 'csv' ? 'text/csv; charset=utf-8' : 'application/json';
-      return streamed(lines, { ...NO_STORE, 'Content-Type': type });
+      return written(lines, { ...NO_STORE, 'Content-Type': type });
     },
   }),
 } satisfies AdminCalls;

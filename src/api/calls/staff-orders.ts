@@ -15,10 +15,10 @@ import { NO_STORE, reply } from '../http/answer.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
 import { orderReply, amount, time, count } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice, ofOrder } from './call.ts';
 import { viewOrder } from './find-order.ts';
 import { MAX_ORDERS_LISTED } from './my-orders.ts';
-import { ofOrder, orderRefundReply, viewRefund } from './refunds.ts';
+import { orderRefundReply, viewRefund } from './refunds.ts';
 
 const staffOrderReply = orderReply.extend({ userId: z.string() });
 type StaffOrderReply = z.infer<typeof staffOrderReply>;

@@ -10,12 +10,13 @@ import { deriveKey } from 'altcha-lib/algorithms/scrypt';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
-import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { Sale } from '../../sales/sale.ts';
+import { reply } from '../http/answer.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { overloaded } from '../http/http-server.ts';
-import { parseInput, Problem, saleNotFound, type ChallengeFault } from '../http/problem.ts';
+import { Problem, type ChallengeFault } from '../http/problem.ts';
 import { time } from '../http/replies.ts';
+import { ofSale, shopCall } from './call.ts';
 import type { SaleShop } from './sale-views.ts';
 import { OWN_ISSUER, OWN_KEY_PREFIX, TICKET_TYPE } from './ticket.ts';
 
@@ -191,55 +192,66 @@ export interface Verifier extends SaleShop {
   verification: Verification;
 }
 
+const ofVerifier = shopCall<Verifier>();
+
+/** What both calls refuse while there is nothing to work for. */
+const WITHOUT_RULE = {
+  unasked: 'verification_not_asked',
+  closed: 'sale_closed',
+} as const;
+const NOT_YET = ['sale_unavailable', 'sale_not_open_yet'] as const;
+
 export const verificationCalls = {
-  'POST /v1/sales/:saleId/challenge': {
+  'POST /v1/sales/:saleId/challenge': ofVerifier({
     id: 'createChallenge',
     does: 'A challenge for the machine of a shopper, whose solution is worth a ticket',
     who: 'shopper',
     lane: 'others',
+    params: ofSale,
     replies: { 200: challengeReply },
-    refuses: [
-      'sale_not_found',
-      'sale_unavailable',
-      'verification_not_asked',
-      'sale_not_open_yet',
-      'sale_closed',
-    ],
-    handle: giveChallenge,
-  },
-  'POST /v1/sales/:saleId/ticket': {
+    refuses: WITHOUT_RULE,
+    throws: NOT_YET,
+    async answer(shop, { params: { saleId }, ctx }) {
+      const rule = await readRule(shop, saleId);
+      if (!('nowMs' in rule)) return rule;
+      const { costKib, opensAtMs, nowMs } = rule;
+      const ticketEndsAtMs = Math.max(nowMs, opensAtMs) + TICKET_LIFE_MS;
+      const about = {
+        id: ulid(),
+        user: digestOf(ctx.state.userId),
+        sale: saleId,
+        begins: Math.floor(nowMs / 1_000),
+        ends: Math.floor(ticketEndsAtMs / 1_000),
+      };
+      const challenge = await shop.verification.challenge(about, costKib, nowMs + CHALLENGE_LIFE_MS);
+      return reply(challengeReply.parse(challenge));
+    },
+  }),
+  'POST /v1/sales/:saleId/ticket': ofVerifier({
     id: 'createTicket',
     does: 'The ticket for a challenge that was solved; the same for a repeat',
     who: 'shopper',
     lane: 'verifications',
     watch: oneAtATime,
+    params: ofSale,
     body: { schema: solutionRequest },
     replies: { 200: ticketReply },
-    refuses: [
-      'sale_not_found',
-      'sale_unavailable',
-      'verification_not_asked',
-      'sale_not_open_yet',
-      'sale_closed',
-      'challenge_invalid',
-    ],
-    handle: giveTicket,
-  },
+    refuses: WITHOUT_RULE,
+    throws: [...NOT_YET, 'challenge_invalid'],
+    async answer(shop, { params: { saleId }, body: { payload }, actor }) {
+      const rule = await readRule(shop, saleId);
+      if (!('nowMs' in rule)) return rule;
+      const solved = await shop.verification.check(payload, actor, saleId);
+      if (solved.kind === 'refused') {
+        const { fault } = solved;
+        const detail = `The answer to the challenge is refused: ${fault.replaceAll('_', ' ')}.`;
+        throw new Problem('challenge_invalid', { detail, extra: { reason: fault } });
+      }
+      const expiresAt = new Date(solved.about.ends * 1_000).toISOString();
+      return reply({ ticket: await shop.verification.ticketOf(solved, actor), expiresAt });
+    },
+  }),
 } satisfies ShopCalls<Verifier>;
-
-/** POST /v1/sales/:saleId/challenge */
-async function giveChallenge(shop: Verifier, ctx: CallContext): Promise<void> {
-  const { saleId, costKib, opensAtMs, nowMs } = await readRule(shop, ctx);
-  const ticketEndsAtMs = Math.max(nowMs, opensAtMs) + TICKET_LIFE_MS;
-  const about = {
-    id: ulid(),
-    user: digestOf(ctx.state.userId),
-    sale: saleId,
-    begins: Math.floor(nowMs / 1_000),
-    ends: Math.floor(ticketEndsAtMs / 1_000),
-  };
-  ctx.body = await shop.verification.challenge(about, costKib, nowMs + CHALLENGE_LIFE_MS);
-}
 
 /** Before the lane: a check is work of ours, and one user's answers must not fill all places. */
 async function oneAtATime(
@@ -250,36 +262,22 @@ async function oneAtATime(
   return verification.alone(state.userId, next);
 }
 
-/** POST /v1/sales/:saleId/ticket */
-async function giveTicket(shop: Verifier, ctx: CallContext): Promise<void> {
-  const { payload } = parseInput(solutionRequest, ctx.state.body);
-  const { saleId } = await readRule(shop, ctx);
-  const solved = await shop.verification.check(payload, ctx.state.userId, saleId);
-  if (solved.kind === 'refused') {
-    const { fault } = solved;
-    const detail = `The answer to the challenge is refused: ${fault.replaceAll('_', ' ')}.`;
-    throw new Problem('challenge_invalid', { detail, extra: { reason: fault } });
-  }
-  const expiresAt = new Date(solved.about.ends * 1_000).toISOString();
-  const ticket = await shop.verification.ticketOf(solved, ctx.state.userId);
-  ctx.body = { ticket, expiresAt } satisfies z.infer<typeof ticketReply>;
-}
+type Rule = NonNullable<Sale['verification']> & Pick<Sale, 'opensAtMs'> & { nowMs: number };
 
-type Rule = NonNullable<Sale['verification']> & Pick<Sale, 'saleId' | 'opensAtMs'> & { nowMs: number };
-
-/** As the sale was within the last second. @throws Problem where there is nothing to work for */
-async function readRule({ saleViews }: Verifier, ctx: CallContext): Promise<Rule> {
-  const saleId = ctx.params['saleId'] ?? '';
-  if (!SALE_ID_PATTERN.test(saleId)) throw saleNotFound();
+/** As the sale was within the last second. @throws Problem where its time has not come */
+async function readRule(
+  { saleViews }: Verifier,
+  saleId: string,
+): Promise<Rule | { kind: keyof typeof WITHOUT_RULE }> {
   const { verification, opensAtMs, closesAtMs } = await saleViews.view(saleId);
   const nowMs = Date.now();
-  if (!verification) throw new Problem('verification_not_asked');
-  if (nowMs >= closesAtMs) throw new Problem('sale_closed');
+  if (!verification) return { kind: 'unasked' };
+  if (nowMs >= closesAtMs) return { kind: 'closed' };
   const waitMs = opensAtMs - verification.aheadMs - nowMs;
   if (waitMs > 0)
     throw new Problem('sale_not_open_yet', {
       extra: { opensAt: new Date(opensAtMs).toISOString() },
       retryAfterSeconds: Math.ceil(waitMs / 1_000),
     });
-  return { ...verification, saleId, opensAtMs, nowMs };
+  return { ...verification, opensAtMs, nowMs };
 }

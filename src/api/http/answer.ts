@@ -21,10 +21,14 @@ export function reply<Body>(body: Body, status = 200, headers: Reply<Body>['head
   return { kind: 'reply', status, body, headers };
 }
 
-/** An answer that is written while it is read. Its text must be as `replies` says. */
-export function streamed(body: Readable, headers: Reply<never>['headers']): Reply<never>;
-export function streamed(body: Readable, headers: Reply<never>['headers']): Reply<unknown> {
-  return reply(body, 200, headers);
+/** An answer that is text already, or becomes it while it is read. It must be as `replies` says. */
+export function written(
+  body: Readable | string,
+  headers: Reply<never>['headers'],
+  status?: number,
+): Reply<never>;
+export function written(body: unknown, headers: Reply<never>['headers'], status = 200): Reply<unknown> {
+  return reply(body, status, headers);
 }
 
 /** Of an answer that stays in no memory, such as a secret or the data of a shopper. */
@@ -134,8 +138,9 @@ function isReply<Body>(result: Reply<Body> | { kind: string }): result is Reply<
   return result.kind === 'reply';
 }
 
-/** A mistake of the code, and not a store that is away. */
+/** A mistake of the code, and no store that is away. Where no server answers, `fetch` throws with a cause. */
 function isFault(error: unknown): boolean {
+  if (error instanceof TypeError && error.cause !== undefined) return false;
   return [assert.AssertionError, RangeError, ReferenceError, TypeError].some(
     (fault) => error instanceof fault,
   );
