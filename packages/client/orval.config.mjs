@@ -6,7 +6,7 @@
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
-const document = process.env.HOLDFAST_OPENAPI;
+const document = fileURLToPath(new URL('../../pages/openapi.json', import.meta.url));
 
 function generate(name, isOfFile) {
   return {

@@ -34,7 +34,7 @@ import { problemResponder, requestIdOf, type Answered } from './http/problem.ts'
 import { createShedLog } from './http/refusal-logs.ts';
 import { type BodyState, createBodyBudget } from './http/request.ts';
 import { createNoticeInbox } from './notice-inbox.ts';
-import { getOpenApi, getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
+import { getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
 import { createWatchers, type WatcherBounds } from './watchers.ts';
 
 /**
@@ -223,7 +223,7 @@ export function createApp({
   });
   const page = protectPage();
   router
-    .get('/openapi.json', getOpenApi)
+    .get('/openapi.json', serveFile('openapi.json', 'public, max-age=60'))
     // The viewer writes its styles into the page.
     .get('/docs', protectPage({ styleSrc: ["'self'", "'unsafe-inline'"] }), serveFile('docs.html'))
     .get('/docs/page.js', page, serveFile('docs.js'))

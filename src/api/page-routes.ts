@@ -8,20 +8,28 @@ import type { Context, Middleware } from 'koa';
 import { meaningOf, PROBLEMS, titleOf, type ProblemCode } from './http/problem-codes.ts';
 import { Problem, problemReply } from './http/problem.ts';
 import { entityTagOf, isKnown } from './http/request.ts';
-import { openApiText } from './open-api.ts';
 
 const require = createRequire(import.meta.url);
 
 /**
- * A file of a page, read once.
+ * A file, read once.
  * @param file in the folder of pages, or the URL of one of a package
  * @param cacheControl where a cache may keep it
  */
 export function serveFile(file: string | URL, cacheControl?: string): (ctx: Context) => void {
   let bytes: Buffer | undefined;
+  let tag = '';
   return (ctx) => {
-    bytes ??= readFileSync(file instanceof URL ? file : require.resolve(`#pages/${file}`));
+    if (!bytes) {
+      bytes = readFileSync(file instanceof URL ? file : require.resolve(`#pages/${file}`));
+      tag = entityTagOf(bytes);
+    }
     if (cacheControl !== undefined) ctx.set('Cache-Control', cacheControl);
+    ctx.set('ETag', tag);
+    if (isKnown(tag, ctx.get('If-None-Match'))) {
+      ctx.status = 304;
+      return;
+    }
     ctx.type = extname(String(file));
     ctx.body = bytes;
   };
@@ -56,19 +64,6 @@ export function protectPage(more: Readonly<Record<string, string[]>> = {}): Midd
     });
     await next();
   };
-}
-
-/** GET /openapi.json: what programs read of the calls. */
-export function getOpenApi(ctx: Context): void {
-  const text = openApiText();
-  const tag = entityTagOf(text);
-  ctx.set({ 'Cache-Control': 'public, max-age=60', ETag: tag });
-  if (isKnown(tag, ctx.get('If-None-Match'))) {
-    ctx.status = 304;
-    return;
-  }
-  ctx.type = 'json';
-  ctx.body = text;
 }
 
 /** A day: what a page says changes with a release at most. */

@@ -23,7 +23,6 @@ import { createDeploymentChecks } from './deployment-checks.ts';
 import { showBoard } from './gauges.ts';
 import { createTokenSigner, createKeySet } from './http/auth.ts';
 import { createHttpServer } from './http/http-server.ts';
-import { openApiText } from './open-api.ts';
 import { WATCHER_BOUNDS } from './watchers.ts';
 
 export interface ApiParts {
@@ -105,8 +104,6 @@ export async function startApi(
     log,
   });
   const server = createHttpServer(handle, { keepAliveTimeoutMs: config.KEEP_ALIVE_SECONDS * 1_000 });
-  // Its first reader would wait for it, and all others with it.
-  openApiText();
   // The first callers would wait for them.
   await Promise.all([keys?.begun, ticketKeySet?.begun, saleViews.readAhead()]);
   const address = await server.listen(config.API_PORT, config.API_HOST);

@@ -5,8 +5,7 @@
 
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { MAX_DECISION_CHARS } from '../limits.ts';
-import { MAX_CART_LINES, MAX_LINE_QUANTITY, skuSchema } from '../orders/content.ts';
+import { decisionReason, MAX_CART_LINES, MAX_LINE_QUANTITY, skuSchema } from '../orders/content.ts';
 import type { OrderUnits } from '../orders/order.ts';
 
 /** Stands where a provider's name does, for the payment of an order that cost nothing. */
@@ -106,10 +105,10 @@ export interface Reversal {
 
 /** What the provider said when it refused a refund; shortened, and without secrets. */
 export const refusalSchema = z.strictObject({
-  /** The provider's own word for it, for machines. */
-  code: z.string(),
-  /** A sentence for operators. */
-  message: z.string(),
+  code: z
+    .string()
+    .meta({ description: "The provider's own word for it, for programs.", examples: ['closed'] }),
+  message: z.string().meta({ description: 'A sentence for operators.', examples: ['The card is closed.'] }),
 });
 export type Refusal = z.infer<typeof refusalSchema>;
 
@@ -287,20 +286,39 @@ export type RefundWish = {
   | { kind: 'units'; items: OrderUnits[]; amount: number | undefined; charges: boolean }
 );
 
-/** `amount` in minor units. Neither that nor lines: all that is left. */
 export const refundRequestSchema = z
   .strictObject({
-    amount: z.int().min(0).optional(),
+    amount: z
+      .int()
+      .min(0)
+      .optional()
+      .describe(
+        'Minor units of the currency. Without `lines`: money alone. Unless given: what the lines cost.',
+      ),
     lines: z
-      .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
+      .array(
+        z.strictObject({
+          sku: skuSchema,
+          quantity: z.int().min(1).max(MAX_LINE_QUANTITY).describe('Units of the SKU.'),
+        }),
+      )
       .min(1)
       .max(MAX_CART_LINES)
       .refine((lines) => new Set(lines.map(({ sku }) => sku)).size === lines.length, 'each SKU once')
-      .optional(),
-    charges: z.boolean().default(false),
-    restock: z.boolean().default(false),
-    restoreLimit: z.boolean().optional(),
-    reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional(),
+      .optional()
+      .describe('The units to refund, each SKU once.'),
+    charges: z
+      .boolean()
+      .default(false)
+      .describe("With `lines` and no `amount`: refund the order's charges too."),
+    restock: z.boolean().default(false).describe('Put the units on sale again, once the money is back.'),
+    restoreLimit: z
+      .boolean()
+      .optional()
+      .describe(
+        "Take the units off the user's limit, once the money is back. Unless given: as the sale says.",
+      ),
+    reason: decisionReason.optional(),
   })
   .refine(({ amount, lines }) => lines !== undefined || amount !== 0, {
     path: ['amount'],
@@ -317,6 +335,13 @@ export const refundRequestSchema = z
   .refine(({ amount, lines, restoreLimit }) => lines !== undefined || amount === undefined || !restoreLimit, {
     path: ['restoreLimit'],
     message: 'only for lines, or for all that is left',
+  })
+  .meta({
+    id: 'RefundRequest',
+    description: 'What is to go back. Neither `amount` nor `lines`: all that is left.',
+    examples: [
+      { lines: [{ sku: 'lamp', quantity: 1 }], restock: true, reason: 'The parcel came back unopened.' },
+    ],
   });
 export type RefundRequest = z.infer<typeof refundRequestSchema>;
 

@@ -5,6 +5,7 @@
 
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../limits.ts';
 import {
   CLOSING_REASONS,
   FAILURE_REASONS,
@@ -104,8 +105,18 @@ function opaqueId(maxBytes: number) {
   );
 }
 
-export const userIdSchema = opaqueId(MAX_USER_ID_BYTES);
-export const skuSchema = opaqueId(MAX_SKU_BYTES);
+export const saleIdSchema = z
+  .string()
+  .regex(SALE_ID_PATTERN)
+  .meta({ description: "The sale's id.", examples: ['demo'] });
+export const userIdSchema = opaqueId(MAX_USER_ID_BYTES).meta({
+  description: "The user's id, in the shop's own words.",
+  examples: ['ada'],
+});
+export const skuSchema = opaqueId(MAX_SKU_BYTES).meta({
+  description: "The SKU, in the shop's own words.",
+  examples: ['lamp'],
+});
 
 /**
  * Control characters, halves of a pair that stand alone, breaks of a line or a paragraph, and what turns the
@@ -133,8 +144,22 @@ function printable(maxChars: number) {
   return nameOf(maxChars).refine((text) => text.trim() === text, 'no white space at either end');
 }
 
-/** The shop's own number or name of a thing. White space at an end would be lost where MySQL compares. */
-export const referenceSchema = printable(MAX_REFERENCE_CHARS);
+/** White space at an end would be lost where MySQL compares. */
+export const referenceSchema = printable(MAX_REFERENCE_CHARS).meta({
+  description: "The shop's own number or name of it.",
+  examples: ['R-1001'],
+});
+
+/** Why staff decide so. */
+export const decisionReason = z
+  .string()
+  .trim()
+  .min(1)
+  .max(MAX_DECISION_CHARS)
+  .meta({
+    description: 'Why, for the audit log.',
+    examples: ['The parcel came back unopened.'],
+  });
 
 export const metadataSchema = z
   .record(
@@ -151,7 +176,11 @@ export const metadataSchema = z
     (metadata) => Object.keys(metadata).length <= MAX_METADATA_KEYS,
     `at most ${MAX_METADATA_KEYS} keys`,
   )
-  .refine(isAtMost(MAX_METADATA_BYTES), `at most ${MAX_METADATA_BYTES} bytes as JSON`);
+  .refine(isAtMost(MAX_METADATA_BYTES), `at most ${MAX_METADATA_BYTES} bytes as JSON`)
+  .meta({
+    description: `The shop's own data: at most ${MAX_METADATA_KEYS} texts, and ${MAX_METADATA_BYTES} bytes as JSON.`,
+    examples: [{ channel: 'app' }],
+  });
 
 const chargeSchema = z.strictObject({
   code: z.string().regex(METADATA_KEY_PATTERN),
@@ -184,12 +213,15 @@ const facts = z.registry<Facts>();
 
 /** A line beside the items, which a ticket of the shop adds: shipping, tax, a discount. */
 const charge = z.object({
-  /** By which the shop's books know the kind of line. */
-  code: z.string(),
-  /** As the shopper reads it. */
-  name: z.string(),
-  /** Minor units of the order's currency; negative for a discount. */
-  amount: z.int(),
+  code: z.string().meta({
+    description: "The kind of the line, as the shop's books know it.",
+    examples: ['shipping'],
+  }),
+  name: z.string().meta({ description: 'The name of the line, for the shopper.', examples: ['Shipping'] }),
+  amount: z.int().meta({
+    description: "Minor units of the order's currency; negative for a discount.",
+    examples: [495],
+  }),
 });
 
 const spentTicket = z.object({
@@ -389,10 +421,27 @@ function inOrder(value: unknown): unknown {
 // An order's state, where it is read from outside, such as a reply of Redis or of a workflow.
 
 export const orderStateSchema = z.object({
-  status: z.enum(ORDER_STATUSES),
-  version: z.int(),
-  payment: z.enum(PAYMENT_STATES),
-  reason: z.enum([...CLOSING_REASONS, ...FAILURE_REASONS]).nullable(),
+  status: z.enum(ORDER_STATUSES).meta({
+    description:
+      'The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.',
+    examples: ['awaiting_payment'],
+  }),
+  version: z.int().meta({
+    description: 'Grows by one with each change of the order. Drop an answer with a smaller version.',
+    examples: [1],
+  }),
+  payment: z
+    .enum(PAYMENT_STATES)
+    .describe(
+      'The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.',
+    ),
+  reason: z
+    .enum([...CLOSING_REASONS, ...FAILURE_REASONS])
+    .nullable()
+    .meta({
+      description: 'Why the order is closing, was cancelled or has failed; null: it is none of these.',
+      examples: [null],
+    }),
   refunded: z.int().min(1).exactOptional(),
   extendedUntilMs: z.int().positive().exactOptional(),
 });
@@ -401,11 +450,20 @@ export const orderStateSchema = z.object({
 
 /** What they show beside what rules and scripts read. */
 export const shownContent = {
-  /** Null: the shop gave none. */
-  reference: z.string().nullable(),
-  metadata: z.record(z.string(), z.string()),
-  /** Negative for a discount; the total is the sum of items and charges. */
-  charges: z.array(z.strictObject(charge.shape)),
+  reference: z
+    .string()
+    .nullable()
+    .meta({
+      description: "The shop's own number of the order; null: the shop gave none.",
+      examples: ['R-1001'],
+    }),
+  metadata: z.record(z.string(), z.string()).meta({
+    description: "The shop's own data about the order; empty: the shop gave none.",
+    examples: [{ channel: 'app' }],
+  }),
+  charges: z
+    .array(z.strictObject(charge.shape))
+    .describe('Lines that the ticket added, such as shipping. The total is the sum of items and charges.'),
 };
 
 /** What callers see of an order is fixed when it is accepted, except for its state. */

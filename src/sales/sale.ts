@@ -1,9 +1,10 @@
 /** A sale: what the shop says of it, how it may change, and how an event shows it. */
 
 import { z } from 'zod';
-import { SALE_ID_PATTERN, MIN_SALE_TIME_MS, MAX_PAYMENT_WINDOW_MS, MAX_SALE_TIME_MS } from '../limits.ts';
+import { MIN_SALE_TIME_MS, MAX_PAYMENT_WINDOW_MS, MAX_SALE_TIME_MS } from '../limits.ts';
 import {
   MAX_UNIT_PRICE,
+  saleIdSchema,
   skuSchema,
   metadataSchema,
   nameOf,
@@ -29,7 +30,7 @@ const MAX_SALE_SKUS = 200;
 /** How long a shopper may take to pay unless the sale says otherwise. */
 export const DEFAULT_PAYMENT_WINDOW_MS = 30 * 60 * 1000;
 
-const nameSchema = nameOf(200);
+const nameSchema = nameOf(200).meta({ description: 'The name, for shoppers.', examples: ['Storm lamp'] });
 
 /** Of the codes with an X that are money; the others are metals, units of account, tests, or nothing. */
 const SHARED_CURRENCIES = ['XAF', 'XCD', 'XCG', 'XOF', 'XPF'];
@@ -43,18 +44,31 @@ function isCurrency(code: string): boolean {
 export const shopSku = z.strictObject({
   sku: skuSchema,
   name: nameSchema,
-  /** Minor units of the sale's currency; 0: it is free. */
-  unitPrice: z.int().min(0).max(MAX_UNIT_PRICE),
-  /** Units on sale. */
-  total: z.int().min(0).max(MAX_SKU_TOTAL),
-  /** Units one user may hold or own at a time; null: no limit. */
-  limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
+  unitPrice: z
+    .int()
+    .min(0)
+    .max(MAX_UNIT_PRICE)
+    .meta({ description: "Minor units of the sale's currency; 0: it is free.", examples: [4900] }),
+  total: z
+    .int()
+    .min(0)
+    .max(MAX_SKU_TOTAL)
+    .meta({ description: 'Units on sale.', examples: [1000] }),
+  limitPerUser: z
+    .int()
+    .min(1)
+    .max(MAX_SKU_TOTAL)
+    .nullable()
+    .meta({ description: 'Units of the SKU that a user may hold or own; null: no limit.', examples: [2] })
+    .default(null),
   reference: referenceSchema.optional(),
   metadata: metadataSchema.optional(),
 });
 
-/** Called off for good: it is refused. Only its own call says so. */
-const saleSku = shopSku.extend({ calledOff: z.literal(true).optional() });
+export const calledOffMark = z.literal(true).describe('The SKU is called off, for good.');
+
+/** Only its own call calls a SKU off. */
+const saleSku = shopSku.extend({ calledOff: calledOffMark.optional() });
 
 /** @param of each of the SKUs */
 export function skusOf<T extends z.ZodType<{ sku: string }>>(of: T) {
@@ -72,48 +86,85 @@ const [DEFAULT_VERIFY_AHEAD_MS, MAX_VERIFY_AHEAD_MS] = [10 * 60 * 1000, 30 * 60 
 
 /** What a shopper's own machine pays before an order is taken: a price, not a proof of a human. */
 const verificationSchema = z.strictObject({
-  kind: z.literal('proof_of_work'),
+  kind: z.literal('proof_of_work').describe("A shopper's machine works for a ticket."),
   costKib: z
     .int()
     .min(64)
     .max(16_384)
     .refine((kib) => Number.isInteger(Math.log2(kib)), 'a power of two')
+    .describe('KiB of memory of one try, a power of two. One of 256 tries succeeds.')
     .default(DEFAULT_WORK_KIB),
-  aheadMs: z.int().min(0).max(MAX_VERIFY_AHEAD_MS).default(DEFAULT_VERIFY_AHEAD_MS),
+  aheadMs: z
+    .int()
+    .min(0)
+    .max(MAX_VERIFY_AHEAD_MS)
+    .describe('Milliseconds before the opening from which on the sale gives challenges.')
+    .default(DEFAULT_VERIFY_AHEAD_MS),
 });
 
 export const saleSchema = z
   .strictObject({
-    saleId: z.string().regex(SALE_ID_PATTERN),
-    name: nameSchema,
-    /** ISO 4217. */
+    saleId: saleIdSchema,
+    name: nameSchema.meta({ examples: ['Autumn lamps'] }),
     currency: z
       .string()
       .refine(isCurrency, 'a currency of ISO 4217 that is in use')
-      .meta({ pattern: '^[A-Z]{3}$' }),
+      .meta({ pattern: '^[A-Z]{3}$', description: 'ISO 4217.', examples: ['EUR'] }),
     /** Unix time in ms. */
     opensAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
     closesAtMs: z.int().min(MIN_SALE_TIME_MS).max(MAX_SALE_TIME_MS),
-    paused: z.boolean(),
-    /** How long a shopper may take to pay, in ms. */
-    paymentWindowMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS),
-    /** How long before an order's deadline the shop is told, in ms; absent: it is not. */
-    expiringNoticeMs: z.int().min(1_000).max(MAX_PAYMENT_WINDOW_MS).optional(),
-    /** Whether the user of a refunded order may buy as much again. */
-    refundRestoresLimit: z.boolean().default(true),
-    /** Units of all SKUs together that one user may hold or own at a time; null: no limit. */
-    limitPerUser: z.int().min(1).max(MAX_SKU_TOTAL).nullable().default(null),
-    /** Holds that a user may let end unpaid, by time-out or own wish, before more are refused; null: any. */
-    maxUnpaidHolds: z.int().min(1).max(MAX_UNPAID_HOLDS).nullable().default(null),
-    /** Attempts to buy from one address within a minute, at one machine; null: any. Offices share one. */
-    addressPurchasesPerMinute: z.int().min(1).max(MAX_ADDRESS_PURCHASES).nullable().default(null),
-    /** Whether an order must carry a ticket of the shop's. */
-    ticketRequired: z.boolean().default(false),
-    /** An order must carry a ticket: one that was worked for, or one of the shop's. */
-    verification: verificationSchema.optional(),
+    paused: z.boolean().describe('The sale accepts no order until it is resumed.'),
+    paymentWindowMs: z
+      .int()
+      .min(1_000)
+      .max(MAX_PAYMENT_WINDOW_MS)
+      .meta({
+        description: 'Milliseconds that a shopper may take to pay.',
+        examples: [1_800_000],
+      }),
+    expiringNoticeMs: z
+      .int()
+      .min(1_000)
+      .max(MAX_PAYMENT_WINDOW_MS)
+      .optional()
+      .describe(
+        "Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never.",
+      ),
+    refundRestoresLimit: z
+      .boolean()
+      .describe('The user of a refunded order may buy as much again.')
+      .default(true),
+    limitPerUser: z
+      .int()
+      .min(1)
+      .max(MAX_SKU_TOTAL)
+      .nullable()
+      .describe('Units of all SKUs together that a user may hold or own; null: no limit.')
+      .default(null),
+    maxUnpaidHolds: z
+      .int()
+      .min(1)
+      .max(MAX_UNPAID_HOLDS)
+      .nullable()
+      .describe(
+        "Orders of a user that may end without a payment, by time-out or the shopper's cancel, before more are refused; null: no limit.",
+      )
+      .default(null),
+    // Offices share one address.
+    addressPurchasesPerMinute: z
+      .int()
+      .min(1)
+      .max(MAX_ADDRESS_PURCHASES)
+      .nullable()
+      .describe('Attempts to buy from one address within a minute, at one machine; null: no limit.')
+      .default(null),
+    ticketRequired: z.boolean().describe("An order must carry a ticket of the shop's.").default(false),
+    verification: verificationSchema
+      .optional()
+      .describe("An order must carry a ticket that was worked for, or one of the shop's."),
     reference: referenceSchema.optional(),
     metadata: metadataSchema.optional(),
-    skus: skusOf(saleSku),
+    skus: skusOf(saleSku).describe('The SKUs, in the order in which they are shown.'),
   })
   .refine((sale) => sale.opensAtMs < sale.closesAtMs, {
     message: 'a sale opens before it closes',

@@ -5,8 +5,8 @@ import { ADMIN_CALLS, SHOP_CALLS } from '../../src/api/calls/calls.ts';
 import { codesOf, type Entry } from '../../src/api/http/entry.ts';
 import { PROBLEMS } from '../../src/api/http/problem-codes.ts';
 import { ROLE_SCOPES, SCOPES } from '../../src/api/http/scopes.ts';
-import { openApiText } from '../../src/api/open-api.ts';
 import { tableOf, type Blocks } from './markdown.ts';
+import { openApiText } from './open-api.ts';
 
 /** By the names that their places on the page have. */
 export const API_TABLES: Blocks = {

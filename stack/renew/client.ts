@@ -1,13 +1,10 @@
 /**
- * Makes the calls of packages/client anew from the OpenAPI document. The generator needs Node 22, and the
+ * Makes the calls of packages/client anew from pages/openapi.json. The generator needs Node 22, and the
  * project runs on Node 20. So `npm exec` fetches the generator, which is not in the lock file, and on Node 20
  * also a newer Node.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openApiText } from '../../src/api/open-api.ts';
 import { repoDir } from '../install/repo-dir.ts';
 import { runCommand } from '../processes/command.ts';
 
@@ -19,15 +16,7 @@ const TIMEOUT_MS = 10 * 60_000;
 
 /** Writes packages/client/src/generated. */
 export async function generateClient(): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'holdfast-openapi-'));
-  try {
-    const document = join(folder, 'openapi.json');
-    writeFileSync(document, openApiText());
-    const args = ['exec', '--yes', '--loglevel=error', ...TOOLS, '--', 'orval', '--config', CONFIG];
-    const env = { ...process.env, HOLDFAST_OPENAPI: document };
-    const result = await runCommand('npm', args, { env, timeoutMs: TIMEOUT_MS });
-    if (!result.ok) throw new Error(`the client could not be generated: ${result.reason}\n${result.output}`);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  const args = ['exec', '--yes', '--loglevel=error', ...TOOLS, '--', 'orval', '--config', CONFIG];
+  const result = await runCommand('npm', args, { timeoutMs: TIMEOUT_MS });
+  if (!result.ok) throw new Error(`the client could not be generated: ${result.reason}\n${result.output}`);
 }

@@ -14,6 +14,7 @@ import { API_TABLES } from './api-tables.ts';
 import { generateClient } from './client.ts';
 import { renderFields } from './fields-table.ts';
 import { fillPlaces } from './markdown.ts';
+import { openApiText } from './open-api.ts';
 import { renderProviderApi } from './provider-openapi.ts';
 import { renderRedisRights } from './redis-rights.ts';
 import { renderSettings } from './settings-table.ts';
@@ -40,6 +41,7 @@ await format([
   await write('docs/api.md', (page) => fillPlaces(page, API_TABLES)),
   await write('docs/configuration.md', (page) => fillPlaces(page, { settings: renderSettings })),
   await write('docs/architecture.md', (page) => fillPlaces(page, { 'fields of an order': renderFields })),
+  await write('pages/openapi.json', openApiText),
   await write('docs/provider-openapi.json', () => `${JSON.stringify(renderProviderApi(), undefined, 2)}\n`),
   await write('test/surface/surface.json', renderSurface),
   ...writePage(readResults(resultsFile)),

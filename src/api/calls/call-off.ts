@@ -1,74 +1,72 @@
 /** A sale, or a SKU of it, is called off for good: what that would do, the decision, and how far it is. */
 
 import { z } from 'zod';
-import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
+import { SALE_ID_PATTERN } from '../../limits.ts';
 import { refusalSchema } from '../../money/payment.ts';
-import { skuSchema } from '../../orders/content.ts';
+import { decisionReason, saleIdSchema, skuSchema } from '../../orders/content.ts';
 import { EXCEPTION_CAUSES, type CallOffJob } from '../../sales/calling-off.sql.ts';
 import { refuseOrders, reportOf } from '../../sales/calling-off.ts';
 import { forbidden } from '../http/auth.ts';
 import { parseInput, Problem, unavailable } from '../http/problem.ts';
-import { amount, count, time } from '../http/replies.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { amount, count, shownCurrency, shownOrderNo, time } from '../http/replies.ts';
+import { decisionReply, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
 import { saleUnknown } from './sales.ts';
 
-/** Orders, and their money in minor units. */
-const sumReply = z.strictObject({ orders: count, amount });
+const sumReply = z.strictObject({ orders: count.describe('Orders.'), amount });
 
-export const callOffReply = z.strictObject({
-  jobId: z.string(),
-  saleId: z.string(),
-  /** Null: the sale as a whole. */
-  sku: z.string().nullable(),
-  restock: z.boolean(),
-  actor: z.string(),
-  reason: z.string().nullable(),
-  calledOffAt: time,
-  /** Null: its job goes on. */
-  endedAt: time.nullable(),
-  /** Over all orders; the last one found nothing left. */
-  passes: count,
-  currency: z.string().length(3),
-  /** Open yet; cancelled because it was called off; and payments that came for those, which go back. */
-  open: sumReply,
-  cancelled: sumReply,
-  late: sumReply,
-  /** Refunds of paid orders: on their way, with the payer, withdrawn by staff. */
-  requested: sumReply,
-  refunded: sumReply,
-  withdrawn: sumReply,
-  /** The first orders whose money does not go back by the job; of a refused one, what the provider said. */
-  exceptions: z.array(
-    z.strictObject({
-      orderNo: z.string(),
-      cause: z.enum(EXCEPTION_CAUSES),
-      refusal: refusalSchema.optional(),
-    }),
-  ),
-});
+export const callOffReply = z
+  .strictObject({
+    jobId: z.string().meta({ description: 'The id of the job.', examples: ['01JD3Q8K5T6Z7B9C2D4E6F8G0H'] }),
+    saleId: saleIdSchema,
+    sku: skuSchema.nullable().describe('The SKU that is called off; null: the whole sale.'),
+    restock: z.boolean().describe('The units of refunded orders may be sold again.'),
+    ...decisionReply,
+    calledOffAt: time.describe('When it was called off.'),
+    endedAt: time.nullable().meta({ description: 'When the job ended; null: it goes on.', examples: [null] }),
+    passes: count.describe('Passes over all orders. The last one found nothing to do.'),
+    currency: shownCurrency,
+    open: sumReply.describe('Orders that are not cancelled yet.'),
+    cancelled: sumReply.describe('Orders that were cancelled because of it.'),
+    late: sumReply.describe('Payments that came for cancelled orders, and go back.'),
+    requested: sumReply.describe('Refunds of paid orders that are on their way.'),
+    refunded: sumReply.describe('Refunds of paid orders that are with the payer.'),
+    withdrawn: sumReply.describe('Refunds of paid orders that staff withdrew.'),
+    exceptions: z
+      .array(
+        z.strictObject({
+          orderNo: shownOrderNo,
+          cause: z.enum(EXCEPTION_CAUSES).describe('Why the money does not go back by the job.'),
+          refusal: refusalSchema.optional().describe('What the provider said when it refused.'),
+        }),
+      )
+      .describe('The first 200 orders whose money the job does not send back.'),
+  })
+  .describe('How far the calling-off is.');
 type CallOffReply = z.infer<typeof callOffReply>;
 
-/** What calling off would do now. */
-const previewReply = z.strictObject({
-  saleId: z.string(),
-  sku: z.string().nullable(),
-  dryRun: z.literal(true),
-  currency: z.string().length(3),
-  /** Would be cancelled; would get so much back. */
-  open: sumReply,
-  paid: sumReply,
-  /** Of the paid ones: a dispute about them is open, and so much of their money cannot go back. */
-  disputed: sumReply,
-});
+const previewReply = z
+  .strictObject({
+    saleId: saleIdSchema,
+    sku: skuSchema.nullable().describe('The SKU that would be called off; null: the whole sale.'),
+    dryRun: z.literal(true).describe('Nothing was done.'),
+    currency: shownCurrency,
+    open: sumReply.describe('Orders that would be cancelled.'),
+    paid: sumReply.describe('Orders whose money would go back.'),
+    disputed: sumReply.describe(
+      'Of the paid orders: those with an open dispute, and what of their money cannot go back.',
+    ),
+  })
+  .describe('What calling off would do now.');
 type PreviewReply = z.infer<typeof previewReply>;
 
-const callOffBody = z.strictObject({
-  sku: skuSchema.optional(),
-  /** The units of refunded orders may be sold again. */
-  restock: z.boolean().default(false),
-  dryRun: z.boolean().default(false),
-  reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional(),
-});
+const callOffBody = z
+  .strictObject({
+    sku: skuSchema.optional().describe('The SKU to call off. Unless given: the whole sale.'),
+    restock: z.boolean().default(false).describe('The units of refunded orders may be sold again.'),
+    dryRun: z.boolean().default(false).describe('Nothing is done: the answer says what would be.'),
+    reason: decisionReason.optional(),
+  })
+  .meta({ examples: [{ sku: 'lamp', restock: false, reason: 'The lamps are recalled.' }] });
 
 const callOffQuery = z.strictObject({
   sku: skuSchema
@@ -82,7 +80,12 @@ export const callOffCalls = {
     does: 'Calls a sale, or a SKU of it, off for good: cancels its orders and sends their money back',
     scope: 'refunds:write',
     body: { schema: callOffBody, isOptional: true },
-    replies: { 200: z.union([callOffReply, previewReply]), 202: callOffReply },
+    replies: {
+      200: z
+        .union([callOffReply, previewReply])
+        .describe('How far the calling-off is, where it was so already; or what a dry run found.'),
+      202: callOffReply,
+    },
     refuses: [
       'sale_not_found',
       'unknown_sku',

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
+import { decisionReason } from '../../orders/content.ts';
 import { parseOrderNo } from '../../orders/order.ts';
 import type { AmountRules } from '../../providers/provider.ts';
 import type { UrlRules } from '../../push/address.ts';
@@ -27,6 +28,20 @@ export interface BackOffice extends Stores {
 }
 
 export type AdminContext = CallContext;
+
+/** What answers show of a decision. */
+export const decisionReply = {
+  actor: z.string().meta({ description: 'The user id of who decided.', examples: ['olga'] }),
+  reason: z
+    .string()
+    .nullable()
+    .meta({ description: 'Why; null: staff gave no reason.', examples: [null] }),
+};
+
+/** Of a call that needs no more than the decision itself. */
+export const decisionBody = z
+  .strictObject({ reason: decisionReason.optional() })
+  .meta({ examples: [{ reason: 'The parcel came back unopened.' }] });
 
 /** Of each call about one order. */
 export const ofOrder = {

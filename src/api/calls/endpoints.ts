@@ -3,7 +3,7 @@
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { EVENT_TYPES, DELIVERY_STATUSES } from '../../events/event.ts';
-import { SALE_ID_PATTERN } from '../../limits.ts';
+import { saleIdSchema } from '../../orders/content.ts';
 import { parseOrderNo } from '../../orders/order.ts';
 import { parseEndpointUrl, type UrlRules } from '../../push/address.ts';
 import { createSecret } from '../../push/deliverer.ts';
@@ -12,7 +12,7 @@ import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
 import { NO_STORE, reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
-import { count, time, noBody } from '../http/replies.ts';
+import { count, nextPage, noBody, time } from '../http/replies.ts';
 import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
 
@@ -25,83 +25,163 @@ export const MAX_DELIVERIES_PAGE = 100;
 /** Names of endpoints are part of addresses and of parked work: lower case, digits and single dashes. */
 const ENDPOINT_NAME_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
 
-export const endpointReply = z.strictObject({
-  name: z.string(),
-  url: z.url(),
-  /** Null: all. */
-  types: z.array(z.enum(EVENT_TYPES)).nullable(),
-  /** Null: of every sale. */
-  saleId: z.string().nullable(),
-  description: z.string(),
-  /** disabled: nothing is sent, and its place in the feed waits. */
-  state: z.enum(['active', 'disabled']),
-  /** gone: it answered 410. */
-  disabledFor: z.enum(['operator', 'gone']).nullable(),
-  createdAt: time,
-  /** Until then the secret before the current one signs too. */
-  rotatingUntil: time.nullable(),
-  /** Events of a time are being delivered once more. */
-  replaying: z.boolean(),
-  health: z.strictObject({
-    /** failing: its last attempt failed. down: several did, so that one delivery at a time is tried. */
-    state: z.enum(['up', 'failing', 'down']),
-    failures: count,
-    failingSince: time.nullable(),
-    lastSuccessAt: time.nullable(),
-    lastError: z.string().nullable(),
-    waiting: count,
-    /** Since then the oldest delivery waits. */
-    waitingSince: time.nullable(),
-    /** Events of the feed that are yet to be looked at for it. */
-    behind: count,
-  }),
-});
+/** In the body and in the answers. */
+const MEANS = {
+  url: 'The address that events are posted to.',
+  types: 'The types of events that the endpoint gets; null: all.',
+  saleId: 'The sale whose events the endpoint gets; null: every sale.',
+  description: 'What the endpoint is for.',
+};
+const shownError = z
+  .string()
+  .nullable()
+  .meta({ examples: [null] });
+
+export const endpointReply = z
+  .strictObject({
+    name: z.string().meta({ description: 'The name of the endpoint.', examples: ['office'] }),
+    url: z.url().meta({ description: MEANS.url, examples: ['https://office.shop.example/holdfast'] }),
+    types: z
+      .array(z.enum(EVENT_TYPES))
+      .nullable()
+      .meta({ description: MEANS.types, examples: [['order.paid', 'order.cancelled']] }),
+    saleId: saleIdSchema.nullable().describe(MEANS.saleId),
+    description: z.string().meta({ description: MEANS.description, examples: ['fulfilment'] }),
+    state: z
+      .enum(['active', 'disabled'])
+      .describe('`disabled`: nothing is sent to the endpoint, and its place in the feed waits.'),
+    disabledFor: z
+      .enum(['operator', 'gone'])
+      .nullable()
+      .meta({
+        description: 'Why the endpoint is disabled. `gone`: it answered 410. Null: it is active.',
+        examples: [null],
+      }),
+    createdAt: time.describe('When the endpoint was made.'),
+    rotatingUntil: time.nullable().meta({
+      description:
+        'Until then the secret before the current one signs too; null: the current one alone signs.',
+      examples: [null],
+    }),
+    replaying: z.boolean().describe('Events of a time are being delivered once more.'),
+    health: z
+      .strictObject({
+        state: z
+          .enum(['up', 'failing', 'down'])
+          .describe(
+            '`failing`: the last attempt failed. `down`: several did, and one delivery at a time is tried.',
+          ),
+        failures: count.describe('Failed attempts since the last success.'),
+        failingSince: time.nullable().meta({
+          description: 'When the first of them failed; null: the last attempt did not fail.',
+          examples: [null],
+        }),
+        lastSuccessAt: time.nullable().describe('When the endpoint last took an event; null: it never did.'),
+        lastError: shownError.describe('Why an attempt last failed; null: none did.'),
+        waiting: count.describe('Deliveries that wait.'),
+        waitingSince: time.nullable().meta({
+          description: 'Since then the oldest delivery waits; null: none waits.',
+          examples: [null],
+        }),
+        behind: count.describe('Events of the feed that were not read for the endpoint yet.'),
+      })
+      .describe('How the endpoint fares.'),
+  })
+  .meta({ id: 'Endpoint', description: 'An endpoint of push.' });
 type EndpointReply = z.infer<typeof endpointReply>;
 
-/** Shown once: it cannot be asked for later. */
-const shownSecret = z.string().startsWith('whsec_');
+export const createdEndpointReply = endpointReply
+  .extend({
+    secret: z
+      .string()
+      .startsWith('whsec_')
+      .meta({
+        description: 'The secret that signs. It is shown once.',
+        examples: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
+      }),
+  })
+  .meta({ id: 'EndpointWithSecret', description: 'An endpoint of push with its secret.' });
 
-export const createdEndpointReply = endpointReply.extend({ secret: shownSecret });
+export const endpointListReply = z
+  .strictObject({ endpoints: z.array(endpointReply).describe('The endpoints, by their names.') })
+  .meta({ id: 'EndpointList', description: 'All endpoints of push.' });
 
-export const endpointListReply = z.strictObject({ endpoints: z.array(endpointReply) });
-
-export const testReply = z.strictObject({ eventId: z.string() });
-
-/** events: how many are delivered once more; null: those of a time, which are not counted yet. */
-export const replayReply = z.strictObject({ events: count.nullable() });
-
-export const deliveriesReply = z.strictObject({
-  deliveries: z.array(
-    z.strictObject({
-      id: z.int().min(1),
-      eventId: z.string(),
-      /** Null: a test. */
-      sequence: z.int().min(1).nullable(),
-      status: z.enum(DELIVERY_STATUSES),
-      attempts: count,
-      /** Null: it has ended, or an earlier one of its order comes first. */
-      dueAt: time.nullable(),
-      lastError: z.string().nullable(),
-      createdAt: time,
-      endedAt: time.nullable(),
-    }),
-  ),
-  /** Where the next page begins; null: this was the last. */
-  next: z.int().nullable(),
+const shownEventId = z.string().meta({
+  description: 'The id of the event.',
+  examples: ['demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG.1'],
 });
+
+export const testReply = z
+  .strictObject({ eventId: shownEventId.meta({ examples: ['test.01KAJ5T0ZV6Y3QH8M2C4D7E9FG'] }) })
+  .describe('The event of the test.');
+
+export const replayReply = z
+  .strictObject({
+    events: count
+      .nullable()
+      .describe('Events that are delivered once more; null: those of a time are not counted.'),
+  })
+  .describe('What is delivered once more.');
+
+export const deliveriesReply = z
+  .strictObject({
+    deliveries: z
+      .array(
+        z.strictObject({
+          id: z.int().min(1).describe('The number of the delivery.'),
+          eventId: shownEventId,
+          sequence: z
+            .int()
+            .min(1)
+            .nullable()
+            .meta({ description: 'The place of the event in the feed; null: a test.', examples: [48] }),
+          status: z
+            .enum(DELIVERY_STATUSES)
+            .describe('`delivered`: the endpoint answered 2xx. `parked`: the last try failed.'),
+          attempts: count.describe('Attempts so far.'),
+          dueAt: time
+            .nullable()
+            .describe(
+              'When it is tried next; null: it has ended, or an earlier event of its order comes first.',
+            ),
+          lastError: shownError.describe('Why it last failed; null: it did not.'),
+          createdAt: time.describe('When the delivery was added.'),
+          endedAt: time.nullable().meta({ description: 'When it ended; null: it waits.', examples: [null] }),
+        }),
+      )
+      .describe('The deliveries, in the order in which they were added.'),
+    next: z
+      .int()
+      .nullable()
+      .meta({ description: nextPage.description, examples: [null] }),
+  })
+  .meta({ id: 'DeliveryPage', description: 'A page of deliveries.' });
 type DeliveriesReply = z.infer<typeof deliveriesReply>;
 
-const endpointBody = z.strictObject({
-  url: z.string().min(1),
-  types: z.array(z.enum(EVENT_TYPES)).min(1).max(EVENT_TYPES.length).nullish(),
-  saleId: z.string().regex(SALE_ID_PATTERN).nullish(),
-  description: z
-    .string()
-    .trim()
-    .max(MAX_ENDPOINT_DESCRIPTION_CHARS)
-    .regex(/^\P{C}*$/u)
-    .default(''),
-});
+const endpointBody = z
+  .strictObject({
+    url: z.string().min(1).describe(MEANS.url),
+    types: z.array(z.enum(EVENT_TYPES)).min(1).max(EVENT_TYPES.length).nullish().describe(MEANS.types),
+    saleId: saleIdSchema.nullish().describe(MEANS.saleId),
+    description: z
+      .string()
+      .trim()
+      .max(MAX_ENDPOINT_DESCRIPTION_CHARS)
+      .regex(/^\P{C}*$/u)
+      .default('')
+      .describe(MEANS.description),
+  })
+  .meta({
+    id: 'EndpointTerms',
+    description: 'An endpoint as its shop decides it.',
+    examples: [
+      {
+        url: 'https://office.shop.example/holdfast',
+        types: ['order.paid', 'order.cancelled'],
+        description: 'fulfilment',
+      },
+    ],
+  });
 
 const listQuery = z
   .strictObject({
@@ -123,13 +203,18 @@ const listQuery = z
   });
 
 const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
-const replayBody = z.union([
-  z.strictObject({ eventId: z.string().min(1).max(128) }),
-  z.strictObject({ orderNo: z.string().min(1).max(128) }),
-  z
-    .strictObject({ since: moment, until: moment })
-    .refine(({ since, until }) => since < until, { path: ['until'], message: 'must be after since' }),
-]);
+const replayBody = z
+  .union([
+    z.strictObject({ eventId: z.string().min(1).max(128).describe('This event.') }),
+    z.strictObject({ orderNo: z.string().min(1).max(128).describe('All events of this order.') }),
+    z
+      .strictObject({
+        since: moment.describe('The events from this time on: RFC 3339, with any offset.'),
+        until: moment.describe('The events before this time: RFC 3339, with any offset.'),
+      })
+      .refine(({ since, until }) => since < until, { path: ['until'], message: 'must be after since' }),
+  ])
+  .meta({ examples: [{ since: '2026-11-21T10:00:00Z', until: '2026-11-21T11:00:00Z' }] });
 
 /** What the calls about one endpoint have in common. */
 const ofEndpoint = {

@@ -4,9 +4,9 @@ import { z } from 'zod';
 import type { EventConsumer } from '../../events/consumers.sql.ts';
 import { EVENT_TYPES, ORDER_EVENT_TYPES, ORDER_NEWS_TYPES } from '../../events/event.ts';
 import { type FeedQuery, type FeedRead, readEvents } from '../../events/feed.ts';
-import { SALE_ID_PATTERN } from '../../limits.ts';
+import { saleIdSchema, userIdSchema } from '../../orders/content.ts';
 import { NO_STORE, reply } from '../http/answer.ts';
-import { orderReply, time, noBody } from '../http/replies.ts';
+import { count, noBody, orderReply, shownOrderNo, time } from '../http/replies.ts';
 import { wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
 
@@ -19,52 +19,77 @@ const MAX_EVENTS_WAIT_SECONDS = 25;
 /** Names of consumers are part of an address and of a metric: lower case, digits, single dots or dashes. */
 export const EVENT_CONSUMER_PATTERN = /^(?=.{1,64}$)[a-z0-9]+(?:[-.][a-z0-9]+)*$/;
 
-const sequence = z.int().min(0);
+const sequence = z
+  .int()
+  .min(0)
+  .meta({ description: 'The place in the feed.', examples: [48] });
+const shownPosition = sequence.describe(
+  'The sequence of the last event that the consumer has handled; 0: none.',
+);
 
 /** An order as of one version. */
-const orderSnapshot = orderReply.omit({ closing: true, pollAfterMs: true }).extend({ userId: z.string() });
+const orderSnapshot = orderReply.omit({ closing: true, pollAfterMs: true }).extend({ userId: userIdSchema });
 
-const common = { id: z.string().min(1), sequence, occurredAt: time };
+const common = {
+  id: z
+    .string()
+    .min(1)
+    .meta({
+      description: 'The id of the event, the same at each delivery.',
+      examples: ['demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG.1'],
+    }),
+  sequence,
+  occurredAt: time.describe('When it happened.'),
+};
 
-export const eventReply = z.union([
-  z.strictObject({
-    ...common,
-    type: z.enum([...ORDER_EVENT_TYPES, ...ORDER_NEWS_TYPES]),
-    saleId: z.string(),
-    orderNo: z.string(),
-    version: z.int().min(1),
-    data: z.strictObject({ order: orderSnapshot }),
-  }),
-  // What became of a sale, or what waits for an operator, as it was recorded, perhaps by a newer version.
-  z.strictObject({
-    ...common,
-    type: z.string().regex(/^(?!order\.)[a-z_]+\.[a-z_]+$/),
-    saleId: z.string().nullable(),
-    data: z.record(z.string(), z.unknown()),
-  }),
-]);
+export const eventReply = z
+  .union([
+    z.strictObject({
+      ...common,
+      type: z.enum([...ORDER_EVENT_TYPES, ...ORDER_NEWS_TYPES]).describe('What happened to the order.'),
+      saleId: saleIdSchema,
+      orderNo: shownOrderNo,
+      version: z.int().min(1).describe('The version of the order.'),
+      data: z
+        .strictObject({ order: orderSnapshot.describe('The order as of this version.') })
+        .describe('The order.'),
+    }),
+    // What became of a sale, or what waits for an operator, as it was recorded, perhaps by a newer version.
+    z.strictObject({
+      ...common,
+      type: z
+        .string()
+        .regex(/^(?!order\.)[a-z_]+\.[a-z_]+$/)
+        .describe('What happened.'),
+      saleId: saleIdSchema.nullable().describe('The sale; null: the event is of no sale.'),
+      data: z.record(z.string(), z.unknown()).describe('What it is about, by its type.'),
+    }),
+  ])
+  .meta({ id: 'Event', description: 'An event.' });
 
-export const eventsReply = z.strictObject({
-  events: z.array(eventReply),
-  /** The `after` of the next call. */
-  next: sequence,
-});
+export const eventsReply = z
+  .strictObject({
+    events: z.array(eventReply).describe('The events, by their sequence.'),
+    next: sequence.describe('The `after` of the next call.'),
+  })
+  .meta({ id: 'EventPage', description: 'A page of events.' });
 export type EventsReply = z.infer<typeof eventsReply>;
 
-export const consumerReply = z.strictObject({
-  name: z.string(),
-  /** The sequence of the last event that it has done with; 0: none. */
-  position: sequence,
-  /** Events that follow. */
-  lag: z.int().min(0),
-  updatedAt: time,
-});
+export const consumerReply = z
+  .strictObject({
+    name: z.string().meta({ description: 'The name of the consumer.', examples: ['fulfilment'] }),
+    position: shownPosition,
+    lag: count.describe('Events that follow its position.'),
+    updatedAt: time.describe('When it last committed.'),
+  })
+  .meta({ id: 'Consumer', description: 'A consumer of the feed.' });
 
-export const consumersReply = z.strictObject({
-  consumers: z.array(consumerReply),
-  /** The sequence of the last event of all. */
-  last: sequence,
-});
+export const consumersReply = z
+  .strictObject({
+    consumers: z.array(consumerReply).describe('The consumers.'),
+    last: sequence.describe('The sequence of the last event of all.'),
+  })
+  .meta({ id: 'ConsumerList', description: 'All consumers of the feed.' });
 
 const DEFAULT_PAGE = 100;
 
@@ -94,14 +119,19 @@ const query = z
       .pipe(z.array(z.enum(EVENT_TYPES)))
       .optional()
       .describe('These types alone, with commas between.'),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('This sale alone.'),
+    saleId: saleIdSchema.optional().describe('This sale alone.'),
   })
   .refine(({ after, consumer }) => after === undefined || consumer === undefined, {
     path: ['after'],
     message: 'a consumer begins at its own position',
   });
 
-const commitBody = z.strictObject({ position: z.int().min(0), rewind: z.boolean().default(false) });
+const commitBody = z
+  .strictObject({
+    position: shownPosition,
+    rewind: z.boolean().default(false).describe('The position may go back.'),
+  })
+  .meta({ examples: [{ position: 48 }] });
 
 /** What the calls about one consumer have in common. */
 const ofConsumer = {

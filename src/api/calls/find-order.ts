@@ -22,7 +22,11 @@ import type { PollAdvice } from './poll-advice.ts';
 
 /** An order where the caller asked for the workflow's view: with what answered. */
 export const sourcedOrderReply = orderReply.extend({
-  source: z.enum(['workflow', 'database', 'projection']),
+  source: z
+    .enum(['workflow', 'database', 'projection'])
+    .describe(
+      'What answered: the workflow of the order, MySQL, or the copy in Redis. Only with `source=workflow`.',
+    ),
 });
 export type SourcedOrderReply = z.infer<typeof sourcedOrderReply>;
 

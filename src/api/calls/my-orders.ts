@@ -1,7 +1,8 @@
 /** A shopper's own orders: by number, of a sale or a day, and those that a refusal names. */
 
 import { z } from 'zod';
-import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS, SALE_ID_PATTERN } from '../../limits.ts';
+import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
+import { saleIdSchema } from '../../orders/content.ts';
 import { isFinal, parseOrderNo } from '../../orders/order.ts';
 import type { OrderLook, ReservedOrder } from '../../orders/reservations.redis.ts';
 import type { StoredOrder } from '../../orders/rows.sql.ts';
@@ -9,7 +10,7 @@ import type { UserOrderCursor, UserOrdersSearch } from '../../orders/user-orders
 import { reply } from '../http/answer.ts';
 import type { ShopCalls } from '../http/entry.ts';
 import { requestIdOf, unavailable } from '../http/problem.ts';
-import { type OpenOrderReply, orderReply } from '../http/replies.ts';
+import { nextPage, type OpenOrderReply, orderReply, shownOrderNo } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
 import { shopCall } from './call.ts';
 import { type Asker, CLOCKS_DIFFER_MAX_MS, findOrders, type Finder, viewOrder } from './find-order.ts';
@@ -20,15 +21,19 @@ export const MAX_ORDERS_LISTED = 100;
 const SALES_LOOKED_INTO = 50;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-export const ordersReply = z.strictObject({
-  orders: z.array(orderReply),
-  /** Where the next page goes on; null: this is the last. */
-  next: z.string().nullable(),
-  /** False: there may be others of which nothing is known now. */
-  complete: z.boolean(),
-  /** Of the numbers that were asked for: those of no order of the caller. */
-  unknown: z.array(z.string()).exactOptional(),
-});
+export const ordersReply = z
+  .strictObject({
+    orders: z.array(orderReply).describe('The orders.'),
+    next: nextPage,
+    complete: z
+      .boolean()
+      .meta({ description: 'False: there may be others that cannot be read now.', examples: [true] }),
+    unknown: z
+      .array(shownOrderNo)
+      .exactOptional()
+      .describe('Of the numbers that were asked for: those of no order of the caller.'),
+  })
+  .meta({ id: 'OrderList', description: "A page of the shopper's own orders." });
 type OrdersReply = z.infer<typeof ordersReply>;
 
 const orderNumbers = z
@@ -39,7 +44,7 @@ const orderNumbers = z
 const listQuery = z
   .strictObject({
     orderNo: orderNumbers.optional().describe('Those of these numbers, with commas between.'),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('Those of this sale.'),
+    saleId: saleIdSchema.optional().describe('Those of this sale.'),
     /** A day in UTC. @returns its beginning, in Unix ms */
     date: z.iso
       .date()

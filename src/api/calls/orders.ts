@@ -3,12 +3,11 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { EngineNotifier } from '../../engine/order-engine.ts';
-import { SALE_ID_PATTERN } from '../../limits.ts';
 import type { BeginSessionOutcome, PaymentSession } from '../../money/sessions.sql.ts';
 import { voidSession } from '../../money/void-sessions.ts';
 import { storeOrAbandon } from '../../orders/both-stores.ts';
 import { MAX_CART_LINES, MAX_LINE_QUANTITY } from '../../orders/content.ts';
-import { askedOfOrder, fingerprintOf, skuSchema, type Order } from '../../orders/content.ts';
+import { askedOfOrder, fingerprintOf, saleIdSchema, skuSchema, type Order } from '../../orders/content.ts';
 import { isFinal, isFree, type OrderState } from '../../orders/order.ts';
 import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder, ReserveOutcome, ReserveRequest } from '../../orders/reserve.redis.ts';
@@ -19,7 +18,7 @@ import { takeStep } from '../../tracing.ts';
 import { reply } from '../http/answer.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { parseInput, Problem, requestIdOf, unavailable } from '../http/problem.ts';
-import { orderReply, time } from '../http/replies.ts';
+import { orderReply, shownOrderNo, time } from '../http/replies.ts';
 import { isKnown, readIdempotencyKey } from '../http/request.ts';
 import { shopCall } from './call.ts';
 import {
@@ -55,20 +54,38 @@ export interface Shop extends Finder, SaleShop {
   finalAnswerHeader: { name: string; value: string } | undefined;
 }
 
-const orderRequest = z.strictObject({
-  saleId: z.string().regex(SALE_ID_PATTERN),
-  items: z
-    .array(z.strictObject({ sku: skuSchema, quantity: z.int().min(1).max(MAX_LINE_QUANTITY) }))
-    .min(1)
-    .max(MAX_CART_LINES)
-    .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once'),
-  ...askedOfOrder,
-  /** Minor units: what the shopper was shown. */
-  expectedTotal: z.int().min(0).exactOptional(),
-  ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional(),
-  /** How its caller waits, and nothing of what is ordered: see `wait.ts`. */
-  onTimeout: z.enum(['cancel']).exactOptional(),
-});
+const orderRequest = z
+  .strictObject({
+    saleId: saleIdSchema,
+    items: z
+      .array(
+        z.strictObject({
+          sku: skuSchema,
+          quantity: z.int().min(1).max(MAX_LINE_QUANTITY).describe('Units of the SKU.'),
+        }),
+      )
+      .min(1)
+      .max(MAX_CART_LINES)
+      .refine((items) => new Set(items.map((item) => item.sku)).size === items.length, 'each SKU once')
+      .describe('The lines of the cart, each SKU once.'),
+    ...askedOfOrder,
+    expectedTotal: z
+      .int()
+      .min(0)
+      .exactOptional()
+      .describe('Minor units: the total that the shopper was shown. Another total is refused.'),
+    ticket: z.string().min(1).max(MAX_TICKET_CHARS).exactOptional().describe('A ticket for the sale.'),
+    // How its caller waits, and nothing of what is ordered: see `wait.ts`.
+    onTimeout: z
+      .enum(['cancel'])
+      .exactOptional()
+      .describe('With `Prefer: wait`: an order that is not stored in time is cancelled.'),
+  })
+  .meta({
+    id: 'Purchase',
+    description: 'An order, as a shopper places it.',
+    examples: [{ saleId: 'demo', items: [{ sku: 'lamp', quantity: 2 }], expectedTotal: 9800 }],
+  });
 type OrderRequest = z.infer<typeof orderRequest>;
 type Caller = Pick<ReserveRequest, 'userId' | 'idempotencyKey' | 'ip' | 'userAgent' | 'traceparent'>;
 
@@ -76,17 +93,23 @@ export const statusOptions = z.object({
   source: z.enum(['workflow']).optional().describe('Asks the running workflow, which may not have begun.'),
 });
 
-export const sessionReply = z.strictObject({
-  orderNo: z.string(),
-  /** The provider's page, where the shopper pays. */
-  url: z.url(),
-  expiresAt: time,
-});
+export const sessionReply = z
+  .strictObject({
+    orderNo: shownOrderNo,
+    url: z.url().meta({
+      description: "The provider's page, where the shopper pays.",
+      examples: ['https://pay.example/v1/payment_sessions/ps_1'],
+    }),
+    expiresAt: time.meta({
+      description: 'Until then the page takes a payment.',
+      examples: ['2026-11-21T10:30:00.000Z'],
+    }),
+  })
+  .meta({ id: 'PaymentPage', description: 'The page on which the order is paid.' });
+export type SessionReply = z.infer<typeof sessionReply>;
 
 /** Of each answer for which a sale was asked, or would have been. */
 const COUNTED = ['RateLimit', 'RateLimit-Policy'] as const;
-
-export type SessionReply = z.infer<typeof sessionReply>;
 
 const ofShopper = shopCall<Shop>();
 
@@ -99,7 +122,11 @@ export const shopperCalls = {
     isHot: true,
     body: { schema: orderRequest },
     reads: ['Idempotency-Key', 'Prefer'],
-    replies: { 200: orderReply, 201: orderReply, 202: orderReply },
+    replies: {
+      200: orderReply.describe('The order of an earlier request with the same key, as it is now.'),
+      201: orderReply.describe('The order, which is stored and can be paid.'),
+      202: orderReply.describe('The order, which is accepted and not stored yet.'),
+    },
     gives: {
       200: ['Location', 'Preference-Applied', ...COUNTED],
       201: ['Location', 'Preference-Applied', ...COUNTED],
@@ -144,7 +171,10 @@ export const shopperCalls = {
     does: "Asks for the order's end; a payment may still win",
     who: 'shopper',
     lane: 'others',
-    replies: { 200: orderReply, 202: orderReply },
+    replies: {
+      200: orderReply.describe('The order, which had ended.'),
+      202: orderReply.describe('The order, which is being cancelled.'),
+    },
     away: 'cancel_unavailable',
     refuses: { paid: 'already_paid' },
     throws: ['order_not_found', 'status_unavailable'],

@@ -1,7 +1,6 @@
 /** The back office's calls that send money back, and put units on sale again. */
 
 import { z } from 'zod';
-import { MAX_DECISION_CHARS } from '../../limits.ts';
 import {
   fingerprintOfRefund,
   refundRequestSchema,
@@ -9,38 +8,58 @@ import {
   toRefundWish,
 } from '../../money/payment.ts';
 import type { RequestedRefund } from '../../money/refunds.sql.ts';
+import { skuSchema } from '../../orders/content.ts';
 import { reply } from '../http/answer.ts';
-import { amount, time } from '../http/replies.ts';
+import { amount, shownCurrency, shownOrderNo, shownQuantity, time } from '../http/replies.ts';
 import { readIdempotencyKey } from '../http/request.ts';
-import { adminCall, type AdminCalls, ofOrder } from './call.ts';
+import { adminCall, type AdminCalls, decisionBody, decisionReply, ofOrder } from './call.ts';
 
-const refundReply = z.strictObject({ paymentId: z.int().min(1), refund: z.literal('requested') });
+export const paymentIdReply = z.int().min(1).describe('The number of the payment.');
+const refundReply = z
+  .strictObject({
+    paymentId: paymentIdReply,
+    refund: z.literal('requested').describe('The refund is under way or done.'),
+  })
+  .describe('The payment that goes back.');
 
-const returnStockReply = z.strictObject({ orderNo: z.string(), stock: z.literal('returned') });
+const returnStockReply = z
+  .strictObject({
+    orderNo: shownOrderNo,
+    stock: z.literal('returned').describe('The units are on sale again, or will be.'),
+  })
+  .describe('The order whose units are on sale again.');
 
-export const orderRefundReply = z.strictObject({
-  refundId: z.int().min(1),
-  orderNo: z.string(),
-  /** requested: on its way. failed: it was withdrawn. */
-  status: z.enum(['requested', 'succeeded', 'failed']),
-  amount,
-  currency: z.string().length(3),
-  /** The units that it is about; null: it is about money alone. */
-  lines: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1) })).nullable(),
-  /** It covers what the order's charges come to. */
-  charges: z.boolean(),
-  /** Its units are to be sold again, and are by now. */
-  restock: z.boolean(),
-  restocked: z.boolean(),
-  /** Its units no longer count against the user's limit. */
-  restoreLimit: z.boolean(),
-  reason: z.string().nullable(),
-  actor: z.string(),
-  /** The provider's words at its last refusal; null: it did not refuse, or has accepted since. */
-  refusal: refusalSchema.nullable(),
-  createdAt: time,
-  endedAt: time.nullable(),
-});
+export const orderRefundReply = z
+  .strictObject({
+    refundId: z.int().min(1).describe('The number of the refund.'),
+    orderNo: shownOrderNo,
+    status: z
+      .enum(['requested', 'succeeded', 'failed'])
+      .describe(
+        '`requested`: on its way. `succeeded`: the payer has the money back. `failed`: it was withdrawn.',
+      ),
+    amount,
+    currency: shownCurrency,
+    lines: z
+      .array(z.strictObject({ sku: skuSchema, quantity: shownQuantity }))
+      .nullable()
+      .describe('The units that are refunded; null: money alone.'),
+    charges: z.boolean().describe("The refund covers the order's charges."),
+    restock: z.boolean().describe('The units are to be sold again.'),
+    restocked: z.boolean().describe('The units are on sale again.'),
+    restoreLimit: z.boolean().describe("The units no longer count against the user's limit."),
+    ...decisionReply,
+    refusal: refusalSchema.nullable().meta({
+      description:
+        'What the provider said when it last refused the refund; null: it did not refuse, or has accepted since.',
+      examples: [null],
+    }),
+    createdAt: time.describe('When the refund was requested.'),
+    endedAt: time
+      .nullable()
+      .meta({ description: 'When the refund ended; null: it is on its way.', examples: [null] }),
+  })
+  .meta({ id: 'Refund', description: 'A refund of an order.' });
 export type OrderRefundReply = z.infer<typeof orderRefundReply>;
 
 /** As MySQL numbers payments and refunds, and no longer than JavaScript's numbers are exact. */
@@ -48,8 +67,6 @@ const rowId = z
   .string()
   .regex(/^[1-9]\d{0,14}$/)
   .transform(Number);
-
-const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
 
 const reasonBody = { schema: decisionBody, isOptional: true } as const;
 

@@ -8,61 +8,55 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
-import { saleStateOf, SALE_STATES, type SaleState } from '../../sales/sale.ts';
+import {
+  calledOffMark,
+  saleSchema,
+  saleStateOf,
+  SALE_STATES,
+  shopSku,
+  type SaleState,
+} from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import { inTime } from '../../status/board.ts';
 import type { Stores } from '../../stores/open.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
 import { saleNotFound, unavailable } from '../http/problem.ts';
-import { amount, count, noBody, time } from '../http/replies.ts';
+import { count, noBody, time } from '../http/replies.ts';
 import { entityTagOf, isKnown } from '../http/request.ts';
 
-/** The shop's own, as it sent them. */
-const shopData = {
-  reference: z.string().optional(),
-  metadata: z.record(z.string(), z.string()).optional(),
-};
-
-export const skuReply = z.strictObject({
-  sku: z.string(),
-  name: z.string(),
-  unitPrice: amount,
-  limitPerUser: z.int().min(1).nullable(),
-  ...shopData,
-  /** For good: no order takes it any more. */
-  calledOff: z.literal(true).optional(),
-  total: count,
-  available: count,
-  held: count,
-  sold: count,
+export const skuReply = shopSku.extend({
+  limitPerUser: shopSku.shape.limitPerUser.removeDefault(),
+  calledOff: calledOffMark.optional(),
+  available: count.meta({ description: 'Units that are free now.', examples: [998] }),
+  held: count.meta({ description: 'Units in unpaid orders.', examples: [2] }),
+  sold: count.describe('Units in paid orders.'),
 });
 
-export const saleReply = z.strictObject({
-  saleId: z.string(),
-  name: z.string(),
-  currency: z.string().length(3),
-  opensAt: time,
-  closesAt: time,
-  paused: z.boolean(),
-  /** By the clock by which orders are accepted. */
-  state: z.enum(SALE_STATES),
-  paymentWindowMs: z.int().min(1),
-  /** Of all SKUs together. */
-  limitPerUser: z.int().min(1).nullable(),
-  /** Holds that a shopper may let end unpaid before more are refused. */
-  maxUnpaidHolds: z.int().min(1).nullable(),
-  /** Attempts to buy from one address within a minute. */
-  addressPurchasesPerMinute: z.int().min(1).nullable(),
-  /** An order must carry a ticket of the shop's. */
-  ticketRequired: z.boolean(),
-  /** An order must carry a ticket: one that was worked for, or one of the shop's. */
-  verification: z
-    .strictObject({ kind: z.literal('proof_of_work'), costKib: count, aheadMs: count })
-    .optional(),
-  ...shopData,
-  skus: z.array(skuReply),
-});
+const { shape } = saleSchema;
+export const saleReply = z
+  .strictObject({
+    saleId: shape.saleId,
+    name: shape.name,
+    currency: shape.currency,
+    opensAt: time.describe('When the sale opens.'),
+    closesAt: time.meta({ description: 'When the sale closes.', examples: ['2026-11-21T22:00:00.000Z'] }),
+    paused: shape.paused,
+    state: z.enum(SALE_STATES).meta({
+      description: 'The state of the sale, by the clock by which orders are accepted.',
+      examples: ['open'],
+    }),
+    paymentWindowMs: shape.paymentWindowMs,
+    limitPerUser: shape.limitPerUser.removeDefault(),
+    maxUnpaidHolds: shape.maxUnpaidHolds.removeDefault(),
+    addressPurchasesPerMinute: shape.addressPurchasesPerMinute.removeDefault(),
+    ticketRequired: shape.ticketRequired.removeDefault(),
+    verification: shape.verification,
+    reference: shape.reference,
+    metadata: shape.metadata,
+    skus: z.array(skuReply).describe('The SKUs. For each `total = available + held + sold`.'),
+  })
+  .meta({ id: 'Sale', description: 'Rules and stock of a sale.' });
 type SaleReply = z.infer<typeof saleReply>;
 
 /**

@@ -2,8 +2,9 @@
 
 import type { Context } from 'koa';
 import { z } from 'zod';
-import { SALE_ID_PATTERN, MAX_DECISION_CHARS, WARM_UP_AHEAD_MS } from '../../limits.ts';
+import { SALE_ID_PATTERN, WARM_UP_AHEAD_MS } from '../../limits.ts';
 import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
+import { saleIdSchema } from '../../orders/content.ts';
 import type { Decision } from '../../parked/parked.sql.ts';
 import type { PendingChange, Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
 import { priceFaults } from '../../sales/create-sale.ts';
@@ -12,9 +13,9 @@ import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema, type Sale 
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { Stores } from '../../stores/open.ts';
 import { Problem, parseInput, unavailable } from '../http/problem.ts';
-import { count } from '../http/replies.ts';
+import { count, nextPage } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import { decisionBody, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
 import { skuReply, saleReply } from './sale-views.ts';
 
 /**
@@ -26,30 +27,34 @@ export const MAX_SALE_BODY_BYTES = 512 * 1024;
 /** Sales in one page of a list: each comes with its SKUs, so a page is at most some megabytes. */
 const MAX_SALES_LISTED = 50;
 
-/** A sale with all that its shop decided, and its stock. */
-export const shopSaleReply = saleReply.extend({
-  state: z.enum(SHOP_SALE_STATES),
-  draft: z.boolean(),
-  refundRestoresLimit: z.boolean(),
-  expiringNoticeMs: z.int().min(1).optional(),
-  /** Of what the shop decided: the `ETag`. */
-  version: z.int().min(1),
-  /** A change is recorded, and not made yet. */
-  pending: z.boolean(),
-  skus: z.array(
-    skuReply.extend({
-      /** Of a closed sale. */
-      unsold: count.optional(),
-    }),
-  ),
-});
+const { shape } = saleSchema;
+const draftSchema = z.boolean().describe('The sale is a draft: it is not for shoppers yet.');
+
+export const shopSaleReply = saleReply
+  .extend({
+    state: z.enum(SHOP_SALE_STATES).meta({ description: 'The state of the sale.', examples: ['open'] }),
+    draft: draftSchema,
+    refundRestoresLimit: shape.refundRestoresLimit.removeDefault(),
+    expiringNoticeMs: shape.expiringNoticeMs,
+    version: z.int().min(1).describe('The version of what the shop decided: the `ETag`.'),
+    pending: z.boolean().describe('A change is recorded, and not made yet.'),
+    skus: z
+      .array(
+        skuReply.extend({
+          unsold: count.optional().describe('Units that the closed sale has not sold.'),
+        }),
+      )
+      .describe('The SKUs. For each `total = available + held + sold`.'),
+  })
+  .meta({ id: 'ShopSale', description: 'A sale with all that its shop decided, and its stock.' });
 export type ShopSaleReply = z.infer<typeof shopSaleReply>;
 
-const salesReply = z.strictObject({
-  sales: z.array(shopSaleReply),
-  /** For `after`; null: there are no more. */
-  next: z.string().nullable(),
-});
+const salesReply = z
+  .strictObject({
+    sales: z.array(shopSaleReply).describe('The sales, by their ids.'),
+    next: nextPage,
+  })
+  .meta({ id: 'ShopSaleList', description: 'A page of sales.' });
 type SalesReply = z.infer<typeof salesReply>;
 
 // The conditions that a caller puts on a change (RFC 9110, 13.1).
@@ -79,19 +84,17 @@ function isNewAsked(ctx: Context): boolean {
 
 // A sale as the shop sends it.
 
-/** RFC 3339, with any offset. */
 const time = z.iso
   .datetime({ offset: true })
   .transform((text) => Date.parse(text))
   .pipe(z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'));
 
-const { shape } = saleSchema;
 const saleBody = z
   .strictObject({
     name: shape.name,
     currency: shape.currency,
-    opensAt: time,
-    closesAt: time,
+    opensAt: time.describe('When the sale opens: RFC 3339, with any offset.'),
+    closesAt: time.describe('When the sale closes: RFC 3339, with any offset.'),
     paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
     refundRestoresLimit: shape.refundRestoresLimit,
     expiringNoticeMs: shape.expiringNoticeMs,
@@ -100,10 +103,10 @@ const saleBody = z
     addressPurchasesPerMinute: shape.addressPurchasesPerMinute,
     ticketRequired: shape.ticketRequired,
     verification: shape.verification,
-    draft: z.boolean().default(false),
+    draft: draftSchema.default(false),
     reference: shape.reference,
     metadata: shape.metadata,
-    skus: skusOf(shopSku),
+    skus: skusOf(shopSku).describe('The SKUs, in the order in which they are shown.'),
   })
   // One that is no time is a fault of its own, and later than nothing.
   .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {
@@ -113,9 +116,23 @@ const saleBody = z
   .refine(({ ticketRequired, verification }) => !(ticketRequired && verification), {
     message: 'not beside ticketRequired: no ticket that is worked for stands for one of yours',
     path: ['verification'],
+  })
+  .meta({
+    id: 'SaleTerms',
+    description: 'A sale as its shop decides it.',
+    examples: [
+      {
+        name: 'Autumn lamps',
+        currency: 'EUR',
+        opensAt: '2026-11-27T10:00:00Z',
+        closesAt: '2026-11-27T22:00:00Z',
+        limitPerUser: 4,
+        skus: [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4900, total: 1000, limitPerUser: 2 }],
+      },
+    ],
   });
 
-const saleIdInput = z.object({ saleId: z.string().regex(SALE_ID_PATTERN) });
+const saleIdInput = z.object({ saleId: saleIdSchema });
 
 /** @throws Problem 400 that lists what is wrong */
 function parseSale(saleIdText: string | undefined, body: unknown): { sale: Sale; isDraft: boolean } {
@@ -223,14 +240,12 @@ export function saleUnknown(): Problem {
   return new Problem('sale_not_found');
 }
 
-const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
-
 const listQuery = z.strictObject({
   state: z
     .enum(SHOP_SALE_STATES)
     .optional()
     .describe('Those in this state alone; unless given, all but archived ones.'),
-  after: z.string().regex(SALE_ID_PATTERN).optional().describe('Those after the page whose `next` this is.'),
+  after: saleIdSchema.optional().describe('Those after the page whose `next` this is.'),
   limit: pageLimit(MAX_SALES_LISTED),
 });
 

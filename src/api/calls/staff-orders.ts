@@ -1,99 +1,145 @@
 /** Orders for staff: found by reference, user or sale, shown whole, and cancelled. */
 
 import { z } from 'zod';
-import { MAX_DECISION_CHARS, SALE_ID_PATTERN } from '../../limits.ts';
 import { PAYMENT_STATUSES, refusalSchema, REVERSAL_STATUSES } from '../../money/payment.ts';
 import { storeOrAbandon } from '../../orders/both-stores.ts';
-import { userIdSchema, referenceSchema } from '../../orders/content.ts';
+import { userIdSchema, referenceSchema, orderStateSchema, saleIdSchema } from '../../orders/content.ts';
 import { readMysqlLife, type MysqlLife } from '../../orders/life.sql.ts';
-import { isFinal, ORDER_STATUSES, parseOrderNo, PAYMENT_STATES } from '../../orders/order.ts';
+import { isFinal, ORDER_STATUSES, parseOrderNo } from '../../orders/order.ts';
 import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder } from '../../orders/reservations.redis.ts';
 import type { Decision } from '../../parked/parked.sql.ts';
 import { formatSaleShard } from '../../redis/keys.ts';
 import { NO_STORE, reply } from '../http/answer.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
-import { orderReply, amount, time, count } from '../http/replies.ts';
+import { orderReply, amount, time, count, nextPage, shownCurrency } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import { adminCall, type AdminCalls, type BackOffice, ofOrder } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice, decisionBody, ofOrder } from './call.ts';
 import { viewOrder } from './find-order.ts';
 import { MAX_ORDERS_LISTED } from './my-orders.ts';
-import { orderRefundReply, viewRefund } from './refunds.ts';
+import { orderRefundReply, paymentIdReply, viewRefund } from './refunds.ts';
 
-const staffOrderReply = orderReply.extend({ userId: z.string() });
+const staffOrderReply = orderReply
+  .extend({ userId: userIdSchema })
+  .meta({ id: 'StaffOrder', description: 'An order, for staff.' });
 type StaffOrderReply = z.infer<typeof staffOrderReply>;
 
-/** A page of orders. */
-const staffOrdersReply = z.strictObject({
-  orders: z.array(staffOrderReply),
-  /** The `after` of the next page; null: this is the last one. */
-  next: z.string().nullable(),
-});
+const staffOrdersReply = z
+  .strictObject({ orders: z.array(staffOrderReply).describe('The orders.'), next: nextPage })
+  .meta({ id: 'StaffOrderList', description: 'A page of orders.' });
 
-/** An order with all that is known of its money, what happened to it, and what waits for an operator. */
-export const orderFileReply = staffOrderReply.extend({
-  /** Null: no workflow of the order has begun. A paid order without one needs none. */
-  workflowStartedAt: time.nullable(),
-  payments: z.array(
-    z.strictObject({
-      paymentId: z.int().min(1),
-      provider: z.string(),
-      providerPaymentId: z.string(),
-      amount,
-      currency: z.string(),
-      status: z.enum(PAYMENT_STATUSES),
-      /** Why it is refunded; null: no refund was requested here. */
-      reason: z.string().nullable(),
-      /** Of the amount; what is to go back in all, by all requests. */
-      refundTarget: amount,
-      /** The provider's words at its last refusal of a refund; null: none, or it has accepted since. */
-      refusal: refusalSchema.nullable(),
-      receivedAt: time,
-    }),
-  ),
-  /** What went back to the payer, or may: as the provider reports it. */
-  reversals: z.array(
-    z.strictObject({
-      providerPaymentId: z.string(),
-      kind: z.enum(['refund', 'dispute']),
-      amount,
-      currency: z.string(),
-      status: z.enum(REVERSAL_STATUSES),
-      createdAt: time,
-    }),
-  ),
-  refunds: z.array(orderRefundReply),
-  history: z.array(
-    z.strictObject({
-      version: z.int().min(1),
-      status: z.enum(ORDER_STATUSES),
-      payment: z.enum(PAYMENT_STATES),
-      refunded: amount,
-      reason: z.string().nullable(),
-      /** Null: staff have not extended the deadline. */
-      extendedUntil: time.nullable(),
-      occurredAt: time,
-    }),
-  ),
-  parked: z.array(
-    z.strictObject({
-      parkedId: z.int().min(1),
-      kind: z.string(),
-      cause: z.string(),
-      reason: z.string(),
-      times: count,
-      since: time,
-      resolvedAt: time.nullable(),
-    }),
-  ),
-});
+const paidBy = z.string().meta({ description: "The provider's own id of the payment.", examples: ['pay_1'] });
+const stateShape = orderStateSchema.shape;
+
+export const orderFileReply = staffOrderReply
+  .extend({
+    workflowStartedAt: time
+      .nullable()
+      .describe(
+        'When the workflow of the order began; null: none has begun. A paid order without a workflow needs none.',
+      ),
+    payments: z
+      .array(
+        z.strictObject({
+          paymentId: paymentIdReply,
+          provider: z.string().meta({ description: 'The payment provider.', examples: ['stripe'] }),
+          providerPaymentId: paidBy,
+          amount,
+          currency: shownCurrency,
+          status: z
+            .enum(PAYMENT_STATUSES)
+            .meta({ description: 'The status of the payment.', examples: ['applied'] }),
+          reason: z
+            .string()
+            .nullable()
+            .meta({
+              description: 'Why it is refunded; null: no refund was requested here.',
+              examples: [null],
+            }),
+          refundTarget: amount.meta({
+            description: 'Minor units of the amount that are to go back in all.',
+            examples: [0],
+          }),
+          refusal: refusalSchema.nullable().meta({
+            description:
+              'What the provider said when it last refused a refund; null: it did not refuse, or has accepted since.',
+            examples: [null],
+          }),
+          receivedAt: time.describe('When the payment was recorded.'),
+        }),
+      )
+      .describe('Payments that name the order, at most 100.'),
+    reversals: z
+      .array(
+        z.strictObject({
+          providerPaymentId: paidBy,
+          kind: z.enum(['refund', 'dispute']).describe('Whether it is a refund or a dispute.'),
+          amount,
+          currency: shownCurrency,
+          status: z
+            .enum(REVERSAL_STATUSES)
+            .describe(
+              '`succeeded`: the payer has the money back. `failed`: the shop kept it. `pending`: not decided.',
+            ),
+          createdAt: time.describe('When it was recorded.'),
+        }),
+      )
+      .describe('Refunds and disputes that the provider reports, at most 100.'),
+    refunds: z.array(orderRefundReply).describe('Refunds that staff requested, at most 100.'),
+    history: z
+      .array(
+        z.strictObject({
+          version: stateShape.version.min(1),
+          status: stateShape.status,
+          payment: stateShape.payment,
+          refunded: amount.meta({ description: 'Minor units of the total that went back.', examples: [0] }),
+          reason: z
+            .string()
+            .nullable()
+            .meta({
+              description:
+                'Why the order is closing, was cancelled or has failed; null: it is none of these.',
+              examples: [null],
+            }),
+          extendedUntil: time.nullable().meta({
+            description: 'The deadline that staff set; null: they have not extended it.',
+            examples: [null],
+          }),
+          occurredAt: time.describe('When it changed.'),
+        }),
+      )
+      .describe('Each version of the order, at most 100.'),
+    parked: z
+      .array(
+        z.strictObject({
+          parkedId: z.int().min(1).describe('The number of the entry.'),
+          kind: z.string().meta({ description: 'What is parked.', examples: ['payment'] }),
+          cause: z.string().meta({ description: 'Why, for programs.', examples: ['wrong_amount'] }),
+          reason: z.string().meta({
+            description: 'Why, for operators.',
+            examples: ['4900 USD were paid for an order of 10295 EUR.'],
+          }),
+          times: count.describe('How often it failed.'),
+          since: time.describe('When it was parked.'),
+          resolvedAt: time.nullable().describe('When it was resolved; null: it waits for an operator.'),
+        }),
+      )
+      .describe('What waits for an operator about the order or its money, or did, at most 100.'),
+  })
+  .meta({
+    id: 'OrderFile',
+    description: 'An order with its money, what happened to it, and what waits for an operator.',
+  });
 type OrderFileReply = z.infer<typeof orderFileReply>;
 
-const decisionBody = z.strictObject({ reason: z.string().trim().min(1).max(MAX_DECISION_CHARS).optional() });
-
-const deadlineBody = decisionBody.extend({
-  until: z.iso.datetime({ offset: true }).transform((text) => Date.parse(text)),
-});
+const deadlineBody = decisionBody
+  .extend({
+    until: z.iso
+      .datetime({ offset: true })
+      .transform((text) => Date.parse(text))
+      .describe('The new deadline: RFC 3339, with any offset.'),
+  })
+  .meta({ examples: [{ until: '2026-11-21T11:00:00.000Z', reason: 'The bank was down.' }] });
 
 const FILTERS = ['reference', 'userId', 'saleId'] as const;
 const listQuery = z
@@ -102,7 +148,7 @@ const listQuery = z
       .optional()
       .describe("Those of this number of the shop's. One of these three is given."),
     userId: userIdSchema.optional().describe('Those of this user.'),
-    saleId: z.string().regex(SALE_ID_PATTERN).optional().describe('Those of this sale.'),
+    saleId: saleIdSchema.optional().describe('Those of this sale.'),
     status: z.enum(ORDER_STATUSES).optional().describe('Those in this status alone.'),
     after: z
       .string()

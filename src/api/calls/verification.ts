@@ -10,6 +10,7 @@ import { deriveKey } from 'altcha-lib/algorithms/scrypt';
 import { SignJWT } from 'jose';
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import { saleIdSchema } from '../../orders/content.ts';
 import type { Sale } from '../../sales/sale.ts';
 import { reply } from '../http/answer.ts';
 import type { CallContext, ShopCalls } from '../http/entry.ts';
@@ -36,40 +37,65 @@ const ALGORITHM = 'SCRYPT';
 /** A check takes some milliseconds, and waits for others of a crowd. */
 const BUSY_RETRY_SECONDS = 1;
 
-const hex = z.string().regex(/^[0-9a-f]{2,128}$/);
-const aboutSchema = z.strictObject({
-  /** Of the challenge, and so of its ticket. */
-  id: z.string(),
-  /** A digest: a browser's base64 takes no name beyond Latin letters. */
-  user: z.string(),
-  sale: z.string(),
-  /** Of the ticket, in Unix seconds. */
-  begins: z.int(),
-  ends: z.int(),
-});
+const hex = z
+  .string()
+  .regex(/^[0-9a-f]{2,128}$/)
+  .meta({ examples: ['00'] });
+const aboutSchema = z
+  .strictObject({
+    id: z.string().meta({
+      description: 'The id of the challenge, and of its ticket.',
+      examples: ['01KAJ5T0ZV6Y3QH8M2C4D7E9FG'],
+    }),
+    // A browser's base64 takes no name beyond Latin letters.
+    user: z.string().meta({
+      description: 'A digest of the user.',
+      examples: ['7qXlG3K5nWbT2vYpR8sZ1aC4dE6fH9jM0kN-oPqLuIw'],
+    }),
+    sale: saleIdSchema,
+    begins: z
+      .int()
+      .meta({ description: 'When the ticket begins, in Unix seconds.', examples: [1_795_255_200] }),
+    ends: z.int().meta({ description: 'When the ticket ends, in Unix seconds.', examples: [1_795_255_800] }),
+  })
+  .describe('What the ticket will say.');
 type About = z.infer<typeof aboutSchema>;
 
-/** As altcha's widget takes it. */
-const challengeReply = z.strictObject({
-  parameters: z.strictObject({
-    algorithm: z.literal(ALGORITHM),
-    nonce: hex,
-    salt: hex,
-    cost: z.int().min(1),
-    memoryCost: z.literal(BLOCK_SIZE),
-    parallelism: z.literal(1),
-    keyLength: z.int(),
-    keyPrefix: hex,
-    /** Unix seconds. */
-    expiresAt: z.int(),
-    data: aboutSchema,
-  }),
-  signature: hex,
-});
+const challengeReply = z
+  .strictObject({
+    parameters: z
+      .strictObject({
+        algorithm: z.literal(ALGORITHM).describe('The algorithm of a try.'),
+        nonce: hex.describe('A random number, in hex.'),
+        salt: hex.describe('A random salt, in hex.'),
+        cost: z
+          .int()
+          .min(1)
+          .meta({ description: 'KiB of memory of a try.', examples: [1024] }),
+        memoryCost: z.literal(BLOCK_SIZE).describe('The block size of scrypt, its `r`.'),
+        parallelism: z.literal(1).describe('The parallelism of scrypt, its `p`.'),
+        keyLength: z.int().meta({ description: 'Bytes of the result.', examples: [32] }),
+        keyPrefix: hex.describe('How the result begins, in hex.'),
+        expiresAt: z.int().meta({
+          description: 'Until then the challenge is to be answered, in Unix seconds.',
+          examples: [1_795_255_500],
+        }),
+        data: aboutSchema,
+      })
+      .describe('What is to be solved.'),
+    signature: hex.describe('The signature of the parameters, in hex.'),
+  })
+  .describe("A challenge, as altcha's widget takes it.");
 
 const solutionRequest = z.strictObject({
-  /** As altcha's widget gives it: base64 of the challenge and its solution. */
-  payload: z.string().min(1).max(MAX_PAYLOAD_CHARS),
+  payload: z
+    .string()
+    .min(1)
+    .max(MAX_PAYLOAD_CHARS)
+    .meta({
+      description: "The text that altcha's widget gives: the challenge and its solution, in base64.",
+      examples: ['eyJjaGFsbGVuZ2UiOnt9LCJzb2x1dGlvbiI6e319'],
+    }),
 });
 
 const payloadSchema = z.object({
@@ -77,7 +103,14 @@ const payloadSchema = z.object({
   solution: z.object({ counter: z.int().min(0).max(0xffff_ffff), derivedKey: hex }),
 });
 
-const ticketReply = z.strictObject({ ticket: z.string(), expiresAt: time });
+const ticketReply = z
+  .strictObject({
+    ticket: z
+      .string()
+      .meta({ description: 'The ticket, for an order.', examples: ['eyJhbGciOiJIUzI1NiJ9.e30.c2ln'] }),
+    expiresAt: time.describe('Until then the ticket is good.'),
+  })
+  .describe('The ticket for the challenge.');
 
 /** Keys of our own, each for one thing alone, from a secret that all API processes have. */
 function keysOf(secret: string) {

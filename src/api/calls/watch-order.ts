@@ -42,8 +42,9 @@ export interface WatchShop extends Shop {
 const wait = wholeNumber.pipe(z.int().max(MAX_WAIT_SECONDS));
 const waitOptions = z.strictObject({ wait });
 
-/** `source` is there where the caller asked for it. */
-const maybeSourcedReply = orderReply.extend({ source: sourcedOrderReply.shape.source.optional() });
+const maybeSourcedReply = orderReply
+  .extend({ source: sourcedOrderReply.shape.source.optional() })
+  .meta({ id: 'OrderWithSource', description: 'An order of the caller.' });
 
 export const watchCalls = {
   'GET /v1/orders/:orderNo': {
@@ -68,7 +69,7 @@ export const watchCalls = {
     who: 'shopper',
     lane: 'watches',
     reads: ['Last-Event-ID'],
-    replies: { 200: z.string(), 204: noBody },
+    replies: { 200: z.string().describe('The order now, and after each change.'), 204: noBody },
     isEventStream: true,
     refuses: ['order_not_found', 'too_many_watchers', 'watchers_full', 'status_unavailable'],
     handle: streamOrder,

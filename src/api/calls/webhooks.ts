@@ -30,7 +30,24 @@ interface WebhookDeps extends Stores {
 }
 
 /** Each provider has its own form of it. */
-const noticeBody = z.looseObject({});
+const noticeBody = z.looseObject({}).meta({
+  examples: [
+    {
+      type: 'payment.succeeded',
+      timestamp: '2026-11-21T10:01:12.345Z',
+      data: {
+        reference: 'demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG',
+        amount: 10_295,
+        currency: 'EUR',
+        deployment: 'holdfast',
+        session_id: 'ps_1',
+        payment_id: 'pay_1',
+        signed_order: null,
+        fee: null,
+      },
+    },
+  ],
+});
 
 export interface Receiver {
   receiveNotice: ReturnType<typeof createReceiveNotice>;

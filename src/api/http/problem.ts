@@ -5,8 +5,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { skuSchema } from '../../orders/content.ts';
 import { PROBLEMS, problemType, titleOf, type ProblemCode, type UnavailableCode } from './problem-codes.ts';
-import { time, count, amount, openOrderReply, orderReply } from './replies.ts';
+import { time, count, amount, openOrderReply, orderReply, shownCurrency, shownOrderNo } from './replies.ts';
 import { SCOPES } from './scopes.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -216,7 +217,9 @@ const TICKET_FAULTS = [
 
 export type TicketFault = (typeof TICKET_FAULTS)[number];
 
-const openOrders = z.array(openOrderReply);
+const openOrders = z
+  .array(openOrderReply)
+  .describe('Unpaid orders of the user in this sale: the newest 20, the oldest of them first.');
 
 /**
  * Why the answer to a challenge is refused. forged: the challenge is none of ours. unsolved: it is, and this
@@ -226,37 +229,76 @@ const CHALLENGE_FAULTS = ['expired', 'other_user', 'other_sale', 'forged', 'malf
 
 export type ChallengeFault = (typeof CHALLENGE_FAULTS)[number];
 
+const limit = count.describe('Units that a user may hold or own.');
+const bought = count.describe('Units that the user holds or owns.');
+const total = amount.describe('Minor units of the currency: the total of this cart.');
+const order = orderReply.describe('The order as it is.');
+
 /** What the problem document of a code has beside the members that all have. */
 const problemExtras = {
   invalid_request: z.strictObject({
-    faults: z.array(z.strictObject({ path: z.string(), message: z.string() })),
+    faults: z
+      .array(
+        z.strictObject({
+          path: z.string().describe('The member or the parameter, with dots between the steps.'),
+          message: z.string().describe('What it must be.'),
+        }),
+      )
+      .describe('What is wrong.'),
   }),
-  forbidden: z.strictObject({ scope: z.enum(SCOPES) }),
-  unknown_sku: z.strictObject({ sku: z.string() }),
-  called_off: z.strictObject({ sku: z.string() }),
-  sale_not_open_yet: z.strictObject({ opensAt: time }),
-  sold_out: z.strictObject({ sku: z.string(), available: count, held: count, openOrders }),
-  limit_reached: z.strictObject({ sku: z.string(), limit: count, bought: count, openOrders }),
-  sale_limit_reached: z.strictObject({ limit: count, bought: count, openOrders }),
-  too_many_unpaid: z.strictObject({ limit: count, unpaid: count }),
-  total_changed: z.strictObject({ total: amount, currency: z.string().length(3) }),
-  total_not_payable: z.strictObject({ total: amount, currency: z.string().length(3) }),
-  ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS) }),
-  challenge_invalid: z.strictObject({ reason: z.enum(CHALLENGE_FAULTS) }),
-  ticket_used: z.strictObject({ orderNo: z.string() }),
-  sale_rule_fixed: z.strictObject({ path: z.string(), sku: z.string().optional() }),
-  stock_below_committed: z.strictObject({ sku: z.string(), committed: count }),
-  version_conflict: z.strictObject({ version: z.int().min(1).nullable() }),
-  wait_timed_out: z.strictObject({ orderNo: z.string() }),
-  order_failed: z.strictObject({ order: orderReply }),
-  already_paid: z.strictObject({ order: orderReply }),
-  not_payable: z.strictObject({ order: orderReply }),
-  not_extendable: z.strictObject({ order: orderReply }),
-  deadline_out_of_range: z.strictObject({ after: time, until: time }),
-  refund_exceeds: z.strictObject({ refundable: amount, currency: z.string() }),
-  refund_exceeds_units: z.strictObject({ sku: z.string(), refundable: count }),
-  position_ahead: z.strictObject({ last: count }),
-  position_behind: z.strictObject({ position: count }),
+  forbidden: z.strictObject({ scope: z.enum(SCOPES).describe('The scope that the token lacks.') }),
+  unknown_sku: z.strictObject({ sku: skuSchema }),
+  called_off: z.strictObject({ sku: skuSchema }),
+  sale_not_open_yet: z.strictObject({ opensAt: time.describe('When the sale opens.') }),
+  sold_out: z.strictObject({
+    sku: skuSchema,
+    available: count.describe('Units that are free now.'),
+    held: count.describe('Units in unpaid orders. If it is 0, the SKU is sold out.'),
+    openOrders,
+  }),
+  limit_reached: z.strictObject({ sku: skuSchema, limit, bought, openOrders }),
+  sale_limit_reached: z.strictObject({ limit, bought, openOrders }),
+  too_many_unpaid: z.strictObject({
+    limit: count.describe('Orders that a user may let end without a payment.'),
+    unpaid: count.describe('Orders of the user that ended without a payment.'),
+  }),
+  total_changed: z.strictObject({ total, currency: shownCurrency }),
+  total_not_payable: z.strictObject({ total, currency: shownCurrency }),
+  ticket_invalid: z.strictObject({ reason: z.enum(TICKET_FAULTS).describe('Why the ticket is refused.') }),
+  challenge_invalid: z.strictObject({
+    reason: z.enum(CHALLENGE_FAULTS).describe('Why the answer to the challenge is refused.'),
+  }),
+  ticket_used: z.strictObject({ orderNo: shownOrderNo.describe('The order that spent the ticket.') }),
+  sale_rule_fixed: z.strictObject({
+    path: z.string().describe('The member of the sale that stays.'),
+    sku: skuSchema.optional().describe('The SKU that is missing.'),
+  }),
+  stock_below_committed: z.strictObject({
+    sku: skuSchema,
+    committed: count.describe('Units that are held and sold.'),
+  }),
+  version_conflict: z.strictObject({
+    version: z.int().min(1).nullable().describe('The version of the sale; null: there is no such sale.'),
+  }),
+  wait_timed_out: z.strictObject({ orderNo: shownOrderNo }),
+  order_failed: z.strictObject({ order }),
+  already_paid: z.strictObject({ order }),
+  not_payable: z.strictObject({ order }),
+  not_extendable: z.strictObject({ order }),
+  deadline_out_of_range: z.strictObject({
+    after: time.describe('The deadline must be later.'),
+    until: time.describe('The latest deadline.'),
+  }),
+  refund_exceeds: z.strictObject({
+    refundable: amount.describe('Minor units of the currency that can still be refunded.'),
+    currency: shownCurrency,
+  }),
+  refund_exceeds_units: z.strictObject({
+    sku: skuSchema,
+    refundable: count.describe('Units that can still be refunded.'),
+  }),
+  position_ahead: z.strictObject({ last: count.describe('The sequence of the last event.') }),
+  position_behind: z.strictObject({ position: count.describe('The position of the consumer.') }),
 } satisfies { [Code in ProblemCode]?: z.ZodObject };
 
 type Extras = typeof problemExtras;
@@ -266,11 +308,11 @@ type ProblemExtra<Code extends ProblemCode> = Code extends keyof Extras ? z.infe
 /** The problem document (RFC 9457) of this code. */
 export function problemReply(code: ProblemCode) {
   const members = z.strictObject({
-    type: z.literal(problemType(code)),
-    title: z.string().min(1),
-    status: z.literal(PROBLEMS[code].status),
-    code: z.literal(code),
-    detail: z.string().min(1),
+    type: z.literal(problemType(code)).describe('The page about the code, at this API.'),
+    title: z.string().min(1).describe('The code in words.'),
+    status: z.literal(PROBLEMS[code].status).describe('The status of the answer.'),
+    code: z.literal(code).describe('The code, for programs.'),
+    detail: z.string().min(1).describe('What happened, for people.'),
   });
   const extras: { [code: string]: z.ZodObject } = problemExtras;
   return members.extend(extras[code]?.shape ?? {});

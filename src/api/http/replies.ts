@@ -5,37 +5,75 @@
  */
 
 import { z } from 'zod';
-import { shownContent, orderStateSchema } from '../../orders/content.ts';
+import { shownContent, orderStateSchema, saleIdSchema, skuSchema } from '../../orders/content.ts';
 
-/** RFC 3339, in UTC, with milliseconds. */
-export const time = z.iso.datetime();
-/** Minor units of the currency beside it. */
-export const amount = z.int().min(0);
+export const time = z.iso.datetime().meta({
+  description: 'RFC 3339, UTC, with milliseconds.',
+  examples: ['2026-11-21T10:00:00.000Z'],
+});
+export const amount = z
+  .int()
+  .min(0)
+  .meta({ description: 'Minor units of the currency.', examples: [4900] });
 export const count = z.int().min(0);
+export const shownCurrency = z
+  .string()
+  .length(3)
+  .meta({ description: 'ISO 4217.', examples: ['EUR'] });
+export const shownOrderNo = z.string().meta({
+  description: "The order's number.",
+  examples: ['demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG'],
+});
+export const shownQuantity = z.int().min(1).describe('Units of the SKU.');
+export const nextPage = z
+  .string()
+  .nullable()
+  .meta({ description: 'The `after` of the next page; null: this is the last page.', examples: [null] });
 /** Of a 204. */
 export const noBody = z.literal('');
 
 /** An order, in each answer that shows one. */
-export const orderReply = z.strictObject({
-  orderNo: z.string(),
-  saleId: z.string(),
-  // Its deadline is shown as such.
-  ...orderStateSchema.omit({ extendedUntilMs: true }).shape,
-  /** Of the total; what went back by refunds and lost chargebacks. */
-  refunded: amount,
-  /** Its end is under way and not decided: a payment may still win. */
-  closing: z.boolean(),
-  items: z.array(z.strictObject({ sku: z.string(), quantity: z.int().min(1), unitPrice: amount })),
-  total: amount,
-  /** ISO 4217. */
-  currency: z.string().length(3),
-  ...shownContent,
-  reservedAt: time,
-  /** Until then a payment can be started. */
-  deadline: time,
-  /** Milliseconds after which asking again makes sense; null: never, the status is final. */
-  pollAfterMs: z.int().min(1).nullable(),
-});
+export const orderReply = z
+  .strictObject({
+    orderNo: shownOrderNo,
+    saleId: saleIdSchema,
+    // Its deadline is shown as such.
+    ...orderStateSchema.omit({ extendedUntilMs: true }).shape,
+    refunded: amount.meta({
+      description: 'Minor units of the total that went back, by refunds and lost chargebacks.',
+      examples: [0],
+    }),
+    closing: z.boolean().describe('The end of the order is under way. A payment may still win.'),
+    items: z
+      .array(
+        z.strictObject({
+          sku: skuSchema,
+          quantity: shownQuantity.meta({ examples: [2] }),
+          unitPrice: amount.describe('Minor units of the currency, as the price was at the purchase.'),
+        }),
+      )
+      .describe('The lines of the cart.'),
+    total: amount.meta({
+      description: 'Minor units of the currency: the sum of items and charges.',
+      examples: [10_295],
+    }),
+    currency: shownCurrency,
+    ...shownContent,
+    reservedAt: time.describe('When the order was accepted, and its stock held.'),
+    deadline: time.meta({
+      description: 'Until then a payment can be started.',
+      examples: ['2026-11-21T10:30:00.000Z'],
+    }),
+    pollAfterMs: z
+      .int()
+      .min(1)
+      .nullable()
+      .meta({
+        description: 'Milliseconds after which to ask again; null: never, the status is final.',
+        examples: [2000],
+      }),
+  })
+  .meta({ id: 'Order', description: 'An order.' });
 export type OrderReply = z.infer<typeof orderReply>;
 
 /** An open order of the caller, where another one is refused: what is needed to go and pay it. */

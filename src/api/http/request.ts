@@ -240,12 +240,12 @@ export function pageLimit(max: number) {
     .regex(/^\d{1,3}$/)
     .transform(Number)
     .pipe(z.int().min(1).max(max))
-    .default(max)
-    .describe(LIMIT_MEANS);
+    .describe(LIMIT_MEANS)
+    .default(max);
 }
 
-/** Equal texts have equal tags. */
-export function entityTagOf(text: string): string {
+/** Equal texts and files have equal tags. */
+export function entityTagOf(text: string | Buffer): string {
   return `"${hash('sha256', text, 'base64url')}"`;
 }
 

@@ -24,7 +24,13 @@ export function showStoredForms() {
     },
     limit: limitField('lamp:red', 'user:7'),
     returns: [returnMark(ORDER_NO, 'stock', ''), returnMark(ORDER_NO, 'limit', 'r7')],
-    order: z.toJSONSchema(orderHash, { io: 'input', unrepresentable: 'any', reused: 'inline' }),
+    // The form alone: an empty registry leaves descriptions out.
+    order: z.toJSONSchema(orderHash, {
+      io: 'input',
+      unrepresentable: 'any',
+      reused: 'inline',
+      metadata: z.registry(),
+    }),
   };
 }
 

@@ -7,7 +7,10 @@ import { z } from 'zod';
 import { ADMIN_CALLS, SHOP_CALLS } from '../../../src/api/calls/calls.ts';
 import { eventsReply } from '../../../src/api/calls/events.ts';
 import { signToken } from '../../../src/api/http/auth.ts';
+import type { Entry } from '../../../src/api/http/entry.ts';
+import { noBody, orderReply } from '../../../src/api/http/replies.ts';
 import { SALE_ID_PATTERN } from '../../../src/limits.ts';
+import { openApiText } from '../../../stack/renew/open-api.ts';
 import { acceptOrder } from '../../support/accept-order.ts';
 import { dispatchEvents } from '../../support/events.ts';
 import { buildSale } from '../../support/factories.ts';
@@ -15,11 +18,13 @@ import { pay } from '../../support/payment-notices.ts';
 import { JWT_SECRET, send } from '../../support/shopper.ts';
 import { openApi, type TestApi } from '../open-api.ts';
 
+const content = z.record(z.string(), z.object({ example: z.unknown().optional() })).default({});
 const operation = z.looseObject({
   operationId: z.string(),
   summary: z.string(),
   parameters: z.array(z.looseObject({ name: z.string(), in: z.string() })),
-  responses: z.record(z.string(), z.looseObject({ description: z.string().min(1) })),
+  requestBody: z.looseObject({ content }).optional(),
+  responses: z.record(z.string(), z.looseObject({ content })),
 });
 const document = z.looseObject({
   openapi: z.literal('3.1.1'),
@@ -38,6 +43,11 @@ beforeAll(async () => {
 });
 
 const operations = () => Object.values(read.paths).flatMap((methods) => Object.values(methods));
+const ENTRIES: [string, Entry][] = [...Object.entries(SHOP_CALLS), ...Object.entries(ADMIN_CALLS)];
+
+test('the document is what the calls say of themselves: `npm run renew` has written it', () => {
+  expect(text).toBe(openApiText());
+});
 
 test('each call is in it, under a name of its own', () => {
   const named = Object.entries(read.paths).flatMap(([path, methods]) =>
@@ -49,7 +59,62 @@ test('each call is in it, under a name of its own', () => {
   expect(new Set(ids).size).toBe(ids.length);
 });
 
-test('each parameter of a path is described, and each answer says what it is', () => {
+test('each property, each parameter and each answer has a description', () => {
+  const parts = findParts(read);
+  expect(parts.length).toBeGreaterThan(900);
+  expect(parts.filter(({ part }) => !isDescribed(part)).map(({ at }) => at)).toEqual([]);
+});
+
+/** The properties of schemas, the parameters and the answers, each with where it stands. */
+function findParts(value: object, at = ''): { at: string; part: unknown }[] {
+  return Object.entries(value).flatMap(([name, inside]: [string, unknown]) => {
+    if (typeof inside !== 'object' || inside === null || /^examples?$/.test(name)) return [];
+    const path = `${at}/${name}`;
+    const hasParts = ['properties', 'responses'].includes(name);
+    const own =
+      hasParts || (name === 'parameters' && Array.isArray(inside))
+        ? Object.entries(inside).map(([key, part]: [string, unknown]) => ({ at: `${path}/${key}`, part }))
+        : [];
+    return [...own, ...findParts(inside, path)];
+  });
+}
+
+const describable = z.looseObject({ description: z.string().optional(), $ref: z.string().optional() });
+
+function isDescribed(part: unknown): boolean {
+  const { description = '', $ref } = describable.parse(part);
+  return description !== '' || ($ref !== undefined && isDescribed(resolve($ref)));
+}
+
+function resolve(ref: string): unknown {
+  const steps = ref.split('/').slice(1);
+  return steps.reduce<unknown>((part, name) => Object(part)[name], read);
+}
+
+test.each(ENTRIES)(
+  '%s has an example of its body and of each answer, which their schemas take',
+  (call, entry) => {
+    const [method = '', path = ''] = call.replaceAll(/:(\w+)/g, '{$1}').split(' ');
+    const { requestBody, responses } = operation.parse(read.paths[path]?.[method.toLowerCase()]);
+    const faultOf = (schema: z.ZodType, example: unknown) => schema.safeParse(example).error?.message;
+
+    if (entry.body)
+      expect(faultOf(entry.body.schema, requestBody?.content['application/json']?.example)).toBeUndefined();
+    for (const [status, schema] of Object.entries(entry.replies)) {
+      const examples = Object.entries(responses[status]?.content ?? {});
+      expect(examples.length === 0, status).toBe(schema === noBody);
+      for (const [type, { example }] of examples) {
+        const isStream = type === 'text/event-stream';
+        const body: unknown = isStream
+          ? JSON.parse(z.object({ data: z.string() }).parse(example).data)
+          : example;
+        expect(faultOf(isStream ? orderReply : schema, body), `${status} ${type}`).toBeUndefined();
+      }
+    }
+  },
+);
+
+test('each answer of a call is in it, and the parameters of its path in their order', () => {
   for (const [path, methods] of Object.entries(read.paths)) {
     const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
     for (const { parameters, responses } of Object.values(methods)) {
@@ -60,12 +125,8 @@ test('each parameter of a path is described, and each answer says what it is', (
 });
 
 test('each reference leads somewhere, and each schema is one', () => {
-  for (const [, at = ''] of text.matchAll(/"\$ref":"#([^"]+)"/g)) {
-    const found = at
-      .split('/')
-      .slice(1)
-      .reduce<unknown>((part, name) => Object(part)[name], read);
-    expect(found, at).toBeDefined();
+  for (const [, at = ''] of text.matchAll(/"\$ref": "#([^"]+)"/g)) {
+    expect(resolve(at), at).toBeDefined();
   }
   const ajv = new Ajv2020({ strict: false, validateFormats: false });
   ajv.addSchema(read, 'document');

@@ -8,404 +8,800 @@
 import { send } from '../send.ts';
 export type PurchaseItemsItem = {
   /**
+     * The SKU, in the shop's own words.
      * @minLength 1
      * @maxLength 100
      */
   sku: string;
   /**
+     * Units of the SKU.
      * @minimum 1
      * @maximum 100
      */
   quantity: number;
 };
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type PurchaseMetadata = {[key: string]: string};
 
+/**
+ * With `Prefer: wait`: an order that is not stored in time is cancelled.
+ */
 export type PurchaseOnTimeout = 'cancel';
+/**
+ * An order, as a shopper places it.
+ */
 export interface Purchase {
   /**
+     * The sale's id.
      * @maxLength 32
      * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
      */
   saleId: string;
   /**
+     * The lines of the cart, each SKU once.
      * @minItems 1
      * @maxItems 20
      */
   items: PurchaseItemsItem[];
   /**
+     * The shop's own number or name of it.
      * @minLength 1
      * @maxLength 128
      */
   reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: PurchaseMetadata;
-  /** @minimum 0 */
+  /**
+     * Minor units: the total that the shopper was shown. Another total is refused.
+     * @minimum 0
+     */
   expectedTotal?: number;
   /**
+     * A ticket for the sale.
      * @minLength 1
      * @maxLength 8192
      */
   ticket?: string;
+  /** With `Prefer: wait`: an order that is not stored in time is cancelled. */
   onTimeout?: PurchaseOnTimeout;
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
 export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
 export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
 export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 1 */
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
   quantity: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
   unitPrice: number;
 };
 
+/**
+ * The shop's own data about the order; empty: the shop gave none.
+ */
 export type OrderMetadata = {[key: string]: string};
 
 export type OrderChargesItem = {
+  /** The kind of the line, as the shop's books know it. */
   code: string;
+  /** The name of the line, for the shopper. */
   name: string;
+  /** Minor units of the order's currency; negative for a discount. */
   amount: number;
 };
 
+/**
+ * An order.
+ */
 export interface Order {
+  /** The order's number. */
   orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
   status: OrderStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
   version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
   payment: OrderPayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
   reason: OrderReason;
-  /** @minimum 0 */
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
   refunded: number;
+  /** The end of the order is under way. A payment may still win. */
   closing: boolean;
+  /** The lines of the cart. */
   items: OrderItemsItem[];
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
-  /** @nullable */
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
   reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
   metadata: OrderMetadata;
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
   charges: OrderChargesItem[];
+  /** When the order was accepted, and its stock held. */
   reservedAt: string;
+  /** Until then a payment can be started. */
   deadline: string;
+  /** Milliseconds after which to ask again; null: never, the status is final. */
   pollAfterMs: number | null;
 }
 
 export interface MalformedRequestProblem {
+  /** The page about the code, at this API. */
   type: '/problems/malformed_request';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'malformed_request';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export type InvalidRequestProblemFaultsItem = {
+  /** The member or the parameter, with dots between the steps. */
   path: string;
+  /** What it must be. */
   message: string;
 };
 
 export interface InvalidRequestProblem {
+  /** The page about the code, at this API. */
   type: '/problems/invalid_request';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'invalid_request';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** What is wrong. */
   faults: InvalidRequestProblemFaultsItem[];
 }
 
 export interface IdempotencyKeyMissingProblem {
+  /** The page about the code, at this API. */
   type: '/problems/idempotency_key_missing';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'idempotency_key_missing';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface IdempotencyKeyInvalidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/idempotency_key_invalid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'idempotency_key_invalid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface UnknownSkuProblem {
+  /** The page about the code, at this API. */
   type: '/problems/unknown_sku';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'unknown_sku';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
 }
 
 export interface UnauthorizedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/unauthorized';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 401;
+  /** The code, for programs. */
   code: 'unauthorized';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface SaleNotOpenYetProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_not_open_yet';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'sale_not_open_yet';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** When the sale opens. */
   opensAt: string;
 }
 
 export interface SalePausedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_paused';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'sale_paused';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface SaleClosedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_closed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'sale_closed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface TicketRequiredProblem {
+  /** The page about the code, at this API. */
   type: '/problems/ticket_required';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'ticket_required';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * Why the ticket is refused.
+ */
 export type TicketInvalidProblemReason = 'expired' | 'not_yet_valid' | 'other_user' | 'other_sale' | 'other_order' | 'forged' | 'malformed' | 'nothing_to_pay';
 export interface TicketInvalidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/ticket_invalid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'ticket_invalid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** Why the ticket is refused. */
   reason: TicketInvalidProblemReason;
 }
 
 export interface SaleNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'sale_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface OrderNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/order_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'order_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface RequestTimeoutProblem {
+  /** The page about the code, at this API. */
   type: '/problems/request_timeout';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 408;
+  /** The code, for programs. */
   code: 'request_timeout';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface CalledOffProblem {
+  /** The page about the code, at this API. */
   type: '/problems/called_off';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'called_off';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
 export type SoldOutProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
 export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type SoldOutProblemOpenOrdersItemItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 1 */
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
   quantity: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
   unitPrice: number;
 };
 
 export type SoldOutProblemOpenOrdersItem = {
+  /** The order's number. */
   orderNo: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
   status: SoldOutProblemOpenOrdersItemStatus;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
   payment: SoldOutProblemOpenOrdersItemPayment;
+  /** The end of the order is under way. A payment may still win. */
   closing: boolean;
+  /** The lines of the cart. */
   items: SoldOutProblemOpenOrdersItemItemsItem[];
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Until then a payment can be started. */
   deadline: string;
 };
 
 export interface SoldOutProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sold_out';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'sold_out';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 0 */
+  /**
+     * Units that are free now.
+     * @minimum 0
+     */
   available: number;
-  /** @minimum 0 */
+  /**
+     * Units in unpaid orders. If it is 0, the SKU is sold out.
+     * @minimum 0
+     */
   held: number;
+  /** Unpaid orders of the user in this sale: the newest 20, the oldest of them first. */
   openOrders: SoldOutProblemOpenOrdersItem[];
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
 export type LimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
 export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type LimitReachedProblemOpenOrdersItemItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 1 */
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
   quantity: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
   unitPrice: number;
 };
 
 export type LimitReachedProblemOpenOrdersItem = {
+  /** The order's number. */
   orderNo: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
   status: LimitReachedProblemOpenOrdersItemStatus;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
   payment: LimitReachedProblemOpenOrdersItemPayment;
+  /** The end of the order is under way. A payment may still win. */
   closing: boolean;
+  /** The lines of the cart. */
   items: LimitReachedProblemOpenOrdersItemItemsItem[];
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Until then a payment can be started. */
   deadline: string;
 };
 
 export interface LimitReachedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/limit_reached';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'limit_reached';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 0 */
+  /**
+     * Units that a user may hold or own.
+     * @minimum 0
+     */
   limit: number;
-  /** @minimum 0 */
+  /**
+     * Units that the user holds or owns.
+     * @minimum 0
+     */
   bought: number;
+  /** Unpaid orders of the user in this sale: the newest 20, the oldest of them first. */
   openOrders: LimitReachedProblemOpenOrdersItem[];
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
 export type SaleLimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
 export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
 export type SaleLimitReachedProblemOpenOrdersItemItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 1 */
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
   quantity: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
   unitPrice: number;
 };
 
 export type SaleLimitReachedProblemOpenOrdersItem = {
+  /** The order's number. */
   orderNo: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
   status: SaleLimitReachedProblemOpenOrdersItemStatus;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
   payment: SaleLimitReachedProblemOpenOrdersItemPayment;
+  /** The end of the order is under way. A payment may still win. */
   closing: boolean;
+  /** The lines of the cart. */
   items: SaleLimitReachedProblemOpenOrdersItemItemsItem[];
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Until then a payment can be started. */
   deadline: string;
 };
 
 export interface SaleLimitReachedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_limit_reached';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'sale_limit_reached';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * Units that a user may hold or own.
+     * @minimum 0
+     */
   limit: number;
-  /** @minimum 0 */
+  /**
+     * Units that the user holds or owns.
+     * @minimum 0
+     */
   bought: number;
+  /** Unpaid orders of the user in this sale: the newest 20, the oldest of them first. */
   openOrders: SaleLimitReachedProblemOpenOrdersItem[];
 }
 
 export interface TooManyUnpaidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_unpaid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'too_many_unpaid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * Orders that a user may let end without a payment.
+     * @minimum 0
+     */
   limit: number;
-  /** @minimum 0 */
+  /**
+     * Orders of the user that ended without a payment.
+     * @minimum 0
+     */
   unpaid: number;
 }
 
 export interface TotalChangedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/total_changed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'total_changed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the total of this cart.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
@@ -413,16 +809,29 @@ export interface TotalChangedProblem {
 }
 
 export interface TotalNotPayableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/total_not_payable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'total_not_payable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the total of this cart.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
@@ -430,407 +839,832 @@ export interface TotalNotPayableProblem {
 }
 
 export interface TicketUsedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/ticket_used';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'ticket_used';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The order that spent the ticket. */
   orderNo: string;
 }
 
 export interface OrderFailedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/order_failed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'order_failed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The order as it is. */
   order: Order;
 }
 
 export interface BodyTooLargeProblem {
+  /** The page about the code, at this API. */
   type: '/problems/body_too_large';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 413;
+  /** The code, for programs. */
   code: 'body_too_large';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface UnsupportedMediaTypeProblem {
+  /** The page about the code, at this API. */
   type: '/problems/unsupported_media_type';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 415;
+  /** The code, for programs. */
   code: 'unsupported_media_type';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface UnsupportedContentEncodingProblem {
+  /** The page about the code, at this API. */
   type: '/problems/unsupported_content_encoding';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 415;
+  /** The code, for programs. */
   code: 'unsupported_content_encoding';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface ExpectationFailedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/expectation_failed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 417;
+  /** The code, for programs. */
   code: 'expectation_failed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface IdempotencyKeyReusedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/idempotency_key_reused';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 422;
+  /** The code, for programs. */
   code: 'idempotency_key_reused';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface TooManyPurchasesProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_purchases';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 429;
+  /** The code, for programs. */
   code: 'too_many_purchases';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface HeadersTooLargeProblem {
+  /** The page about the code, at this API. */
   type: '/problems/headers_too_large';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 431;
+  /** The code, for programs. */
   code: 'headers_too_large';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface InternalErrorProblem {
+  /** The page about the code, at this API. */
   type: '/problems/internal_error';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 500;
+  /** The code, for programs. */
   code: 'internal_error';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface KeysUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/keys_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'keys_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface OverloadedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/overloaded';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'overloaded';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface BacklogFullProblem {
+  /** The page about the code, at this API. */
   type: '/problems/backlog_full';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'backlog_full';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface StockUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/stock_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'stock_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface OutcomeUnknownProblem {
+  /** The page about the code, at this API. */
   type: '/problems/outcome_unknown';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'outcome_unknown';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface SaleUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'sale_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface StatusUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/status_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'status_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface WaitTimedOutProblem {
+  /** The page about the code, at this API. */
   type: '/problems/wait_timed_out';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 504;
+  /** The code, for programs. */
   code: 'wait_timed_out';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The order's number. */
   orderNo: string;
 }
 
+/**
+ * A page of the shopper's own orders.
+ */
 export interface OrderList {
+  /** The orders. */
   orders: Order[];
-  /** @nullable */
+  /**
+     * The `after` of the next page; null: this is the last page.
+     * @nullable
+     */
   next: string | null;
+  /** False: there may be others that cannot be read now. */
   complete: boolean;
+  /** Of the numbers that were asked for: those of no order of the caller. */
   unknown?: string[];
 }
 
 export interface AlreadyPaidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/already_paid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'already_paid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The order as it is. */
   order: Order;
 }
 
 export interface CancelUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/cancel_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'cancel_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * The page on which the order is paid.
+ */
 export interface PaymentPage {
+  /** The order's number. */
   orderNo: string;
+  /** The provider's page, where the shopper pays. */
   url: string;
+  /** Until then the page takes a payment. */
   expiresAt: string;
 }
 
 export interface NotYetPayableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/not_yet_payable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'not_yet_payable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface NotPayableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/not_payable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'not_payable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The order as it is. */
   order: Order;
 }
 
 export interface TooManyAttemptsProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_attempts';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 429;
+  /** The code, for programs. */
   code: 'too_many_attempts';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface PaymentUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/payment_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'payment_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
 export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
 export type OrderWithSourcePayment = 'none' | 'applied' | 'disputed' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
 export type OrderWithSourceReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
 export type OrderWithSourceItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
-  /** @minimum 1 */
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
   quantity: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
   unitPrice: number;
 };
 
+/**
+ * The shop's own data about the order; empty: the shop gave none.
+ */
 export type OrderWithSourceMetadata = {[key: string]: string};
 
 export type OrderWithSourceChargesItem = {
+  /** The kind of the line, as the shop's books know it. */
   code: string;
+  /** The name of the line, for the shopper. */
   name: string;
+  /** Minor units of the order's currency; negative for a discount. */
   amount: number;
 };
 
+/**
+ * What answered: the workflow of the order, MySQL, or the copy in Redis. Only with `source=workflow`.
+ */
 export type OrderWithSourceSource = 'workflow' | 'database' | 'projection';
+/**
+ * An order of the caller.
+ */
 export interface OrderWithSource {
+  /** The order's number. */
   orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
   status: OrderWithSourceStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
   version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
   payment: OrderWithSourcePayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
   reason: OrderWithSourceReason;
-  /** @minimum 0 */
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
   refunded: number;
+  /** The end of the order is under way. A payment may still win. */
   closing: boolean;
+  /** The lines of the cart. */
   items: OrderWithSourceItemsItem[];
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
   total: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
-  /** @nullable */
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
   reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
   metadata: OrderWithSourceMetadata;
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
   charges: OrderWithSourceChargesItem[];
+  /** When the order was accepted, and its stock held. */
   reservedAt: string;
+  /** Until then a payment can be started. */
   deadline: string;
+  /** Milliseconds after which to ask again; null: never, the status is final. */
   pollAfterMs: number | null;
+  /** What answered: the workflow of the order, MySQL, or the copy in Redis. Only with `source=workflow`. */
   source?: OrderWithSourceSource;
 }
 
 export interface TooManyWatchersProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_watchers';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 429;
+  /** The code, for programs. */
   code: 'too_many_watchers';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface WatchersFullProblem {
+  /** The page about the code, at this API. */
   type: '/problems/watchers_full';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'watchers_full';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * The state of the sale, by the clock by which orders are accepted.
+ */
 export type SaleState = 'scheduled' | 'open' | 'paused' | 'closed';
+/**
+ * An order must carry a ticket that was worked for, or one of the shop's.
+ */
 export type SaleVerification = {
+  /** A shopper's machine works for a ticket. */
   kind: 'proof_of_work';
-  /** @minimum 0 */
+  /**
+     * KiB of memory of one try, a power of two. One of 256 tries succeeds.
+     * @minimum 64
+     * @maximum 16384
+     */
   costKib: number;
-  /** @minimum 0 */
+  /**
+     * Milliseconds before the opening from which on the sale gives challenges.
+     * @minimum 0
+     * @maximum 1800000
+     */
   aheadMs: number;
 };
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type SaleMetadata = {[key: string]: string};
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type SaleSkusItemMetadata = {[key: string]: string};
 
 export type SaleSkusItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
+  /**
+     * The name, for shoppers.
+     * @minLength 1
+     * @maxLength 200
+     */
   name: string;
-  /** @minimum 0 */
+  /**
+     * Minor units of the sale's currency; 0: it is free.
+     * @minimum 0
+     * @maximum 999999999999
+     */
   unitPrice: number;
-  limitPerUser: number | null;
-  reference?: string;
-  metadata?: SaleSkusItemMetadata;
-  calledOff?: true;
-  /** @minimum 0 */
+  /**
+     * Units on sale.
+     * @minimum 0
+     * @maximum 10000000
+     */
   total: number;
-  /** @minimum 0 */
+  /** Units of the SKU that a user may hold or own; null: no limit. */
+  limitPerUser: number | null;
+  /**
+     * The shop's own number or name of it.
+     * @minLength 1
+     * @maxLength 128
+     */
+  reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
+  metadata?: SaleSkusItemMetadata;
+  /** The SKU is called off, for good. */
+  calledOff?: true;
+  /**
+     * Units that are free now.
+     * @minimum 0
+     */
   available: number;
-  /** @minimum 0 */
+  /**
+     * Units in unpaid orders.
+     * @minimum 0
+     */
   held: number;
-  /** @minimum 0 */
+  /**
+     * Units in paid orders.
+     * @minimum 0
+     */
   sold: number;
 };
 
+/**
+ * Rules and stock of a sale.
+ */
 export interface Sale {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
+  /**
+     * The name, for shoppers.
+     * @minLength 1
+     * @maxLength 200
+     */
   name: string;
   /**
-     * @minLength 3
-     * @maxLength 3
+     * ISO 4217.
+     * @pattern ^[A-Z]{3}$
      */
   currency: string;
+  /** When the sale opens. */
   opensAt: string;
+  /** When the sale closes. */
   closesAt: string;
+  /** The sale accepts no order until it is resumed. */
   paused: boolean;
+  /** The state of the sale, by the clock by which orders are accepted. */
   state: SaleState;
-  /** @minimum 1 */
+  /**
+     * Milliseconds that a shopper may take to pay.
+     * @minimum 1000
+     * @maximum 86400000
+     */
   paymentWindowMs: number;
+  /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser: number | null;
+  /** Orders of a user that may end without a payment, by time-out or the shopper's cancel, before more are refused; null: no limit. */
   maxUnpaidHolds: number | null;
+  /** Attempts to buy from one address within a minute, at one machine; null: no limit. */
   addressPurchasesPerMinute: number | null;
+  /** An order must carry a ticket of the shop's. */
   ticketRequired: boolean;
+  /** An order must carry a ticket that was worked for, or one of the shop's. */
   verification?: SaleVerification;
+  /**
+     * The shop's own number or name of it.
+     * @minLength 1
+     * @maxLength 128
+     */
   reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: SaleMetadata;
+  /** The SKUs. For each `total = available + held + sold`. */
   skus: SaleSkusItem[];
 }
 
 export interface VerificationNotAskedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/verification_not_asked';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'verification_not_asked';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * Why the answer to the challenge is refused.
+ */
 export type ChallengeInvalidProblemReason = 'expired' | 'other_user' | 'other_sale' | 'forged' | 'malformed' | 'unsolved';
 export interface ChallengeInvalidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/challenge_invalid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'challenge_invalid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** Why the answer to the challenge is refused. */
   reason: ChallengeInvalidProblemReason;
 }
 
@@ -856,6 +1690,7 @@ date?: string;
  */
 after?: string;
 /**
+ * At most so many.
  * @minimum 1
  * @maximum 100
  */
@@ -879,51 +1714,99 @@ export type GetOrderSource = 'workflow';
 export type WatchOrder200 = {
   /** The version of the order. */
   id: string;
+  /** The type of the event. */
   event: 'order';
+  /** The order as JSON, as its own call shows it. */
   data: string;
 };
 
+/**
+ * What the ticket will say.
+ */
 export type CreateChallenge200ParametersData = {
+  /** The id of the challenge, and of its ticket. */
   id: string;
+  /** A digest of the user. */
   user: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   sale: string;
+  /** When the ticket begins, in Unix seconds. */
   begins: number;
+  /** When the ticket ends, in Unix seconds. */
   ends: number;
 };
 
+/**
+ * What is to be solved.
+ */
 export type CreateChallenge200Parameters = {
+  /** The algorithm of a try. */
   algorithm: 'SCRYPT';
-  /** @pattern ^[0-9a-f]{2,128}$ */
+  /**
+     * A random number, in hex.
+     * @pattern ^[0-9a-f]{2,128}$
+     */
   nonce: string;
-  /** @pattern ^[0-9a-f]{2,128}$ */
+  /**
+     * A random salt, in hex.
+     * @pattern ^[0-9a-f]{2,128}$
+     */
   salt: string;
-  /** @minimum 1 */
+  /**
+     * KiB of memory of a try.
+     * @minimum 1
+     */
   cost: number;
+  /** The block size of scrypt, its `r`. */
   memoryCost: 8;
+  /** The parallelism of scrypt, its `p`. */
   parallelism: 1;
+  /** Bytes of the result. */
   keyLength: number;
-  /** @pattern ^[0-9a-f]{2,128}$ */
+  /**
+     * How the result begins, in hex.
+     * @pattern ^[0-9a-f]{2,128}$
+     */
   keyPrefix: string;
+  /** Until then the challenge is to be answered, in Unix seconds. */
   expiresAt: number;
+  /** What the ticket will say. */
   data: CreateChallenge200ParametersData;
 };
 
+/**
+ * A challenge, as altcha's widget takes it.
+ */
 export type CreateChallenge200 = {
+  /** What is to be solved. */
   parameters: CreateChallenge200Parameters;
-  /** @pattern ^[0-9a-f]{2,128}$ */
+  /**
+     * The signature of the parameters, in hex.
+     * @pattern ^[0-9a-f]{2,128}$
+     */
   signature: string;
 };
 
 export type CreateTicketBody = {
   /**
+     * The text that altcha's widget gives: the challenge and its solution, in base64.
      * @minLength 1
      * @maxLength 4096
      */
   payload: string;
 };
 
+/**
+ * The ticket for the challenge.
+ */
 export type CreateTicket200 = {
+  /** The ticket, for an order. */
   ticket: string;
+  /** Until then the ticket is good. */
   expiresAt: string;
 };
 

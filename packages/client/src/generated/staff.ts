@@ -6,297 +6,570 @@
  * OpenAPI spec version: 1
  */
 import { send } from '../send.ts';
+/**
+ * The state of the sale.
+ */
 export type ShopSaleState = 'draft' | 'scheduled' | 'open' | 'paused' | 'closed' | 'archived';
+/**
+ * An order must carry a ticket that was worked for, or one of the shop's.
+ */
 export type ShopSaleVerification = {
+  /** A shopper's machine works for a ticket. */
   kind: 'proof_of_work';
-  /** @minimum 0 */
+  /**
+     * KiB of memory of one try, a power of two. One of 256 tries succeeds.
+     * @minimum 64
+     * @maximum 16384
+     */
   costKib: number;
-  /** @minimum 0 */
+  /**
+     * Milliseconds before the opening from which on the sale gives challenges.
+     * @minimum 0
+     * @maximum 1800000
+     */
   aheadMs: number;
 };
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type ShopSaleMetadata = {[key: string]: string};
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type ShopSaleSkusItemMetadata = {[key: string]: string};
 
 export type ShopSaleSkusItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku: string;
+  /**
+     * The name, for shoppers.
+     * @minLength 1
+     * @maxLength 200
+     */
   name: string;
-  /** @minimum 0 */
+  /**
+     * Minor units of the sale's currency; 0: it is free.
+     * @minimum 0
+     * @maximum 999999999999
+     */
   unitPrice: number;
-  limitPerUser: number | null;
-  reference?: string;
-  metadata?: ShopSaleSkusItemMetadata;
-  calledOff?: true;
-  /** @minimum 0 */
+  /**
+     * Units on sale.
+     * @minimum 0
+     * @maximum 10000000
+     */
   total: number;
-  /** @minimum 0 */
+  /** Units of the SKU that a user may hold or own; null: no limit. */
+  limitPerUser: number | null;
+  /**
+     * The shop's own number or name of it.
+     * @minLength 1
+     * @maxLength 128
+     */
+  reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
+  metadata?: ShopSaleSkusItemMetadata;
+  /** The SKU is called off, for good. */
+  calledOff?: true;
+  /**
+     * Units that are free now.
+     * @minimum 0
+     */
   available: number;
-  /** @minimum 0 */
+  /**
+     * Units in unpaid orders.
+     * @minimum 0
+     */
   held: number;
-  /** @minimum 0 */
+  /**
+     * Units in paid orders.
+     * @minimum 0
+     */
   sold: number;
-  /** @minimum 0 */
+  /**
+     * Units that the closed sale has not sold.
+     * @minimum 0
+     */
   unsold?: number;
 };
 
+/**
+ * A sale with all that its shop decided, and its stock.
+ */
 export interface ShopSale {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
+  /**
+     * The name, for shoppers.
+     * @minLength 1
+     * @maxLength 200
+     */
   name: string;
   /**
-     * @minLength 3
-     * @maxLength 3
+     * ISO 4217.
+     * @pattern ^[A-Z]{3}$
      */
   currency: string;
+  /** When the sale opens. */
   opensAt: string;
+  /** When the sale closes. */
   closesAt: string;
+  /** The sale accepts no order until it is resumed. */
   paused: boolean;
+  /** The state of the sale. */
   state: ShopSaleState;
-  /** @minimum 1 */
+  /**
+     * Milliseconds that a shopper may take to pay.
+     * @minimum 1000
+     * @maximum 86400000
+     */
   paymentWindowMs: number;
+  /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser: number | null;
+  /** Orders of a user that may end without a payment, by time-out or the shopper's cancel, before more are refused; null: no limit. */
   maxUnpaidHolds: number | null;
+  /** Attempts to buy from one address within a minute, at one machine; null: no limit. */
   addressPurchasesPerMinute: number | null;
+  /** An order must carry a ticket of the shop's. */
   ticketRequired: boolean;
+  /** An order must carry a ticket that was worked for, or one of the shop's. */
   verification?: ShopSaleVerification;
+  /**
+     * The shop's own number or name of it.
+     * @minLength 1
+     * @maxLength 128
+     */
   reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: ShopSaleMetadata;
+  /** The SKUs. For each `total = available + held + sold`. */
   skus: ShopSaleSkusItem[];
+  /** The sale is a draft: it is not for shoppers yet. */
   draft: boolean;
+  /** The user of a refunded order may buy as much again. */
   refundRestoresLimit: boolean;
-  /** @minimum 1 */
+  /**
+     * Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never.
+     * @minimum 1000
+     * @maximum 86400000
+     */
   expiringNoticeMs?: number;
-  /** @minimum 1 */
+  /**
+     * The version of what the shop decided: the `ETag`.
+     * @minimum 1
+     */
   version: number;
+  /** A change is recorded, and not made yet. */
   pending: boolean;
 }
 
+/**
+ * A page of sales.
+ */
 export interface ShopSaleList {
+  /** The sales, by their ids. */
   sales: ShopSale[];
-  /** @nullable */
+  /**
+     * The `after` of the next page; null: this is the last page.
+     * @nullable
+     */
   next: string | null;
 }
 
 export interface MalformedRequestProblem {
+  /** The page about the code, at this API. */
   type: '/problems/malformed_request';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'malformed_request';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export type InvalidRequestProblemFaultsItem = {
+  /** The member or the parameter, with dots between the steps. */
   path: string;
+  /** What it must be. */
   message: string;
 };
 
 export interface InvalidRequestProblem {
+  /** The page about the code, at this API. */
   type: '/problems/invalid_request';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'invalid_request';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** What is wrong. */
   faults: InvalidRequestProblemFaultsItem[];
 }
 
 export interface UnauthorizedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/unauthorized';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 401;
+  /** The code, for programs. */
   code: 'unauthorized';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * The scope that the token lacks.
+ */
 export type ForbiddenProblemScope = 'sales:read' | 'sales:write' | 'orders:read' | 'orders:write' | 'refunds:write' | 'events:read' | 'events:write' | 'endpoints:write' | 'settlement:read' | 'status:read' | 'parked:read' | 'parked:write';
 export interface ForbiddenProblem {
+  /** The page about the code, at this API. */
   type: '/problems/forbidden';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 403;
+  /** The code, for programs. */
   code: 'forbidden';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The scope that the token lacks. */
   scope: ForbiddenProblemScope;
 }
 
 export interface RequestTimeoutProblem {
+  /** The page about the code, at this API. */
   type: '/problems/request_timeout';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 408;
+  /** The code, for programs. */
   code: 'request_timeout';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface BodyTooLargeProblem {
+  /** The page about the code, at this API. */
   type: '/problems/body_too_large';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 413;
+  /** The code, for programs. */
   code: 'body_too_large';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface ExpectationFailedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/expectation_failed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 417;
+  /** The code, for programs. */
   code: 'expectation_failed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface HeadersTooLargeProblem {
+  /** The page about the code, at this API. */
   type: '/problems/headers_too_large';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 431;
+  /** The code, for programs. */
   code: 'headers_too_large';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface InternalErrorProblem {
+  /** The page about the code, at this API. */
   type: '/problems/internal_error';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 500;
+  /** The code, for programs. */
   code: 'internal_error';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface KeysUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/keys_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'keys_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface OverloadedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/overloaded';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'overloaded';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface SaleUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'sale_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface SaleNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'sale_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * An order must carry a ticket that was worked for, or one of the shop's.
+ */
 export type SaleTermsVerification = {
+  /** A shopper's machine works for a ticket. */
   kind: 'proof_of_work';
   /**
+     * KiB of memory of one try, a power of two. One of 256 tries succeeds.
      * @minimum 64
      * @maximum 16384
      */
   costKib?: number;
   /**
+     * Milliseconds before the opening from which on the sale gives challenges.
      * @minimum 0
      * @maximum 1800000
      */
   aheadMs?: number;
 };
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type SaleTermsMetadata = {[key: string]: string};
 
+/**
+ * The shop's own data: at most 10 texts, and 1024 bytes as JSON.
+ */
 export type SaleTermsSkusItemMetadata = {[key: string]: string};
 
 export type SaleTermsSkusItem = {
   /**
+     * The SKU, in the shop's own words.
      * @minLength 1
      * @maxLength 100
      */
   sku: string;
   /**
+     * The name, for shoppers.
      * @minLength 1
      * @maxLength 200
      */
   name: string;
   /**
+     * Minor units of the sale's currency; 0: it is free.
      * @minimum 0
      * @maximum 999999999999
      */
   unitPrice: number;
   /**
+     * Units on sale.
      * @minimum 0
      * @maximum 10000000
      */
   total: number;
+  /** Units of the SKU that a user may hold or own; null: no limit. */
   limitPerUser?: number | null;
   /**
+     * The shop's own number or name of it.
      * @minLength 1
      * @maxLength 128
      */
   reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: SaleTermsSkusItemMetadata;
 };
 
+/**
+ * A sale as its shop decides it.
+ */
 export interface SaleTerms {
   /**
+     * The name, for shoppers.
      * @minLength 1
      * @maxLength 200
      */
   name: string;
-  /** @pattern ^[A-Z]{3}$ */
+  /**
+     * ISO 4217.
+     * @pattern ^[A-Z]{3}$
+     */
   currency: string;
+  /** When the sale opens: RFC 3339, with any offset. */
   opensAt: string;
+  /** When the sale closes: RFC 3339, with any offset. */
   closesAt: string;
   /**
+     * Milliseconds that a shopper may take to pay.
      * @minimum 1000
      * @maximum 86400000
      */
   paymentWindowMs?: number;
+  /** The user of a refunded order may buy as much again. */
   refundRestoresLimit?: boolean;
   /**
+     * Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never.
      * @minimum 1000
      * @maximum 86400000
      */
   expiringNoticeMs?: number;
+  /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser?: number | null;
+  /** Orders of a user that may end without a payment, by time-out or the shopper's cancel, before more are refused; null: no limit. */
   maxUnpaidHolds?: number | null;
+  /** Attempts to buy from one address within a minute, at one machine; null: no limit. */
   addressPurchasesPerMinute?: number | null;
+  /** An order must carry a ticket of the shop's. */
   ticketRequired?: boolean;
+  /** An order must carry a ticket that was worked for, or one of the shop's. */
   verification?: SaleTermsVerification;
+  /** The sale is a draft: it is not for shoppers yet. */
   draft?: boolean;
   /**
+     * The shop's own number or name of it.
      * @minLength 1
      * @maxLength 128
      */
   reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: SaleTermsMetadata;
   /**
+     * The SKUs, in the order in which they are shown.
      * @minItems 1
      * @maxItems 200
      */
@@ -304,482 +577,1002 @@ export interface SaleTerms {
 }
 
 export interface SaleRuleFixedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/sale_rule_fixed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'sale_rule_fixed';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
+  /** The member of the sale that stays. */
   path: string;
+  /**
+     * The SKU that is missing.
+     * @minLength 1
+     * @maxLength 100
+     */
   sku?: string;
 }
 
 export interface StockBelowCommittedProblem {
+  /** The page about the code, at this API. */
   type: '/problems/stock_below_committed';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'stock_below_committed';
-  /** @minLength 1 */
-  detail: string;
-  sku: string;
-  /** @minimum 0 */
-  committed: number;
-}
-
-export interface SaleEndedProblem {
-  type: '/problems/sale_ended';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'sale_ended';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface VersionConflictProblem {
-  type: '/problems/version_conflict';
-  /** @minLength 1 */
-  title: string;
-  status: 412;
-  code: 'version_conflict';
-  /** @minLength 1 */
-  detail: string;
-  version: number | null;
-}
-
-export interface UnsupportedMediaTypeProblem {
-  type: '/problems/unsupported_media_type';
-  /** @minLength 1 */
-  title: string;
-  status: 415;
-  code: 'unsupported_media_type';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface UnsupportedContentEncodingProblem {
-  type: '/problems/unsupported_content_encoding';
-  /** @minLength 1 */
-  title: string;
-  status: 415;
-  code: 'unsupported_content_encoding';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface SaleChangeUnavailableProblem {
-  type: '/problems/sale_change_unavailable';
-  /** @minLength 1 */
-  title: string;
-  status: 503;
-  code: 'sale_change_unavailable';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface SaleIsDraftProblem {
-  type: '/problems/sale_is_draft';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'sale_is_draft';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface SaleNotSettledProblem {
-  type: '/problems/sale_not_settled';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'sale_not_settled';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface DecisionUnavailableProblem {
-  type: '/problems/decision_unavailable';
-  /** @minLength 1 */
-  title: string;
-  status: 503;
-  code: 'decision_unavailable';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface UnknownSkuProblem {
-  type: '/problems/unknown_sku';
-  /** @minLength 1 */
-  title: string;
-  status: 400;
-  code: 'unknown_sku';
-  /** @minLength 1 */
-  detail: string;
-  sku: string;
-}
-
-export interface CalledOffOtherwiseProblem {
-  type: '/problems/called_off_otherwise';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'called_off_otherwise';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface NotCalledOffProblem {
-  type: '/problems/not_called_off';
-  /** @minLength 1 */
-  title: string;
-  status: 404;
-  code: 'not_called_off';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export type StaffOrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type StaffOrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
-export type StaffOrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
-export type StaffOrderItemsItem = {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-  /** @minimum 0 */
-  unitPrice: number;
-};
-
-export type StaffOrderMetadata = {[key: string]: string};
-
-export type StaffOrderChargesItem = {
-  code: string;
-  name: string;
-  amount: number;
-};
-
-export interface StaffOrder {
-  orderNo: string;
-  saleId: string;
-  status: StaffOrderStatus;
-  version: number;
-  payment: StaffOrderPayment;
-  reason: StaffOrderReason;
-  /** @minimum 0 */
-  refunded: number;
-  closing: boolean;
-  items: StaffOrderItemsItem[];
-  /** @minimum 0 */
-  total: number;
   /**
-     * @minLength 3
-     * @maxLength 3
+     * What happened, for people.
+     * @minLength 1
      */
-  currency: string;
-  /** @nullable */
-  reference: string | null;
-  metadata: StaffOrderMetadata;
-  charges: StaffOrderChargesItem[];
-  reservedAt: string;
-  deadline: string;
-  pollAfterMs: number | null;
-  userId: string;
-}
-
-export interface StaffOrderList {
-  orders: StaffOrder[];
-  /** @nullable */
-  next: string | null;
-}
-
-export interface StatusUnavailableProblem {
-  type: '/problems/status_unavailable';
-  /** @minLength 1 */
-  title: string;
-  status: 503;
-  code: 'status_unavailable';
-  /** @minLength 1 */
   detail: string;
-}
-
-export type OrderFileStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderFilePayment = 'none' | 'applied' | 'disputed' | 'refunded';
-export type OrderFileReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
-export type OrderFileItemsItem = {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-  /** @minimum 0 */
-  unitPrice: number;
-};
-
-export type OrderFileMetadata = {[key: string]: string};
-
-export type OrderFileChargesItem = {
-  code: string;
-  name: string;
-  amount: number;
-};
-
-export type OrderFilePaymentsItemStatus = 'received' | 'applied' | 'parked' | 'refund_due' | 'refunded';
-export type OrderFilePaymentsItemRefusal = {
-  code: string;
-  message: string;
-} | null;
-
-export type OrderFilePaymentsItem = {
-  /** @minimum 1 */
-  paymentId: number;
-  provider: string;
-  providerPaymentId: string;
-  /** @minimum 0 */
-  amount: number;
-  currency: string;
-  status: OrderFilePaymentsItemStatus;
-  /** @nullable */
-  reason: string | null;
-  /** @minimum 0 */
-  refundTarget: number;
-  refusal: OrderFilePaymentsItemRefusal;
-  receivedAt: string;
-};
-
-export type OrderFileReversalsItemKind = 'refund' | 'dispute';
-export type OrderFileReversalsItemStatus = 'pending' | 'succeeded' | 'failed';
-export type OrderFileReversalsItem = {
-  providerPaymentId: string;
-  kind: OrderFileReversalsItemKind;
-  /** @minimum 0 */
-  amount: number;
-  currency: string;
-  status: OrderFileReversalsItemStatus;
-  createdAt: string;
-};
-
-export type OrderFileHistoryItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderFileHistoryItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
-export type OrderFileHistoryItem = {
-  /** @minimum 1 */
-  version: number;
-  status: OrderFileHistoryItemStatus;
-  payment: OrderFileHistoryItemPayment;
-  /** @minimum 0 */
-  refunded: number;
-  /** @nullable */
-  reason: string | null;
-  extendedUntil: string | null;
-  occurredAt: string;
-};
-
-export type OrderFileParkedItem = {
-  /** @minimum 1 */
-  parkedId: number;
-  kind: string;
-  cause: string;
-  reason: string;
-  /** @minimum 0 */
-  times: number;
-  since: string;
-  resolvedAt: string | null;
-};
-
-export type RefundStatus = 'requested' | 'succeeded' | 'failed';
-export type RefundLines = {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-}[] | null;
-
-export type RefundRefusal = {
-  code: string;
-  message: string;
-} | null;
-
-export interface Refund {
-  /** @minimum 1 */
-  refundId: number;
-  orderNo: string;
-  status: RefundStatus;
-  /** @minimum 0 */
-  amount: number;
   /**
-     * @minLength 3
-     * @maxLength 3
-     */
-  currency: string;
-  lines: RefundLines;
-  charges: boolean;
-  restock: boolean;
-  restocked: boolean;
-  restoreLimit: boolean;
-  /** @nullable */
-  reason: string | null;
-  actor: string;
-  refusal: RefundRefusal;
-  createdAt: string;
-  endedAt: string | null;
-}
-
-export interface OrderFile {
-  orderNo: string;
-  saleId: string;
-  status: OrderFileStatus;
-  version: number;
-  payment: OrderFilePayment;
-  reason: OrderFileReason;
-  /** @minimum 0 */
-  refunded: number;
-  closing: boolean;
-  items: OrderFileItemsItem[];
-  /** @minimum 0 */
-  total: number;
-  /**
-     * @minLength 3
-     * @maxLength 3
-     */
-  currency: string;
-  /** @nullable */
-  reference: string | null;
-  metadata: OrderFileMetadata;
-  charges: OrderFileChargesItem[];
-  reservedAt: string;
-  deadline: string;
-  pollAfterMs: number | null;
-  userId: string;
-  workflowStartedAt: string | null;
-  payments: OrderFilePaymentsItem[];
-  reversals: OrderFileReversalsItem[];
-  refunds: Refund[];
-  history: OrderFileHistoryItem[];
-  parked: OrderFileParkedItem[];
-}
-
-export interface OrderNotFoundProblem {
-  type: '/problems/order_not_found';
-  /** @minLength 1 */
-  title: string;
-  status: 404;
-  code: 'order_not_found';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
-export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
-export type OrderItemsItem = {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-  /** @minimum 0 */
-  unitPrice: number;
-};
-
-export type OrderMetadata = {[key: string]: string};
-
-export type OrderChargesItem = {
-  code: string;
-  name: string;
-  amount: number;
-};
-
-export interface Order {
-  orderNo: string;
-  saleId: string;
-  status: OrderStatus;
-  version: number;
-  payment: OrderPayment;
-  reason: OrderReason;
-  /** @minimum 0 */
-  refunded: number;
-  closing: boolean;
-  items: OrderItemsItem[];
-  /** @minimum 0 */
-  total: number;
-  /**
-     * @minLength 3
-     * @maxLength 3
-     */
-  currency: string;
-  /** @nullable */
-  reference: string | null;
-  metadata: OrderMetadata;
-  charges: OrderChargesItem[];
-  reservedAt: string;
-  deadline: string;
-  pollAfterMs: number | null;
-}
-
-export interface AlreadyPaidProblem {
-  type: '/problems/already_paid';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'already_paid';
-  /** @minLength 1 */
-  detail: string;
-  order: Order;
-}
-
-export interface CancelUnavailableProblem {
-  type: '/problems/cancel_unavailable';
-  /** @minLength 1 */
-  title: string;
-  status: 503;
-  code: 'cancel_unavailable';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface NotExtendableProblem {
-  type: '/problems/not_extendable';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'not_extendable';
-  /** @minLength 1 */
-  detail: string;
-  order: Order;
-}
-
-export interface DeadlineOutOfRangeProblem {
-  type: '/problems/deadline_out_of_range';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'deadline_out_of_range';
-  /** @minLength 1 */
-  detail: string;
-  after: string;
-  until: string;
-}
-
-export type RefundRequestLinesItem = {
-  /**
+     * The SKU, in the shop's own words.
      * @minLength 1
      * @maxLength 100
      */
   sku: string;
   /**
+     * Units that are held and sold.
+     * @minimum 0
+     */
+  committed: number;
+}
+
+export interface SaleEndedProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_ended';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'sale_ended';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface VersionConflictProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/version_conflict';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 412;
+  /** The code, for programs. */
+  code: 'version_conflict';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /** The version of the sale; null: there is no such sale. */
+  version: number | null;
+}
+
+export interface UnsupportedMediaTypeProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/unsupported_media_type';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 415;
+  /** The code, for programs. */
+  code: 'unsupported_media_type';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface UnsupportedContentEncodingProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/unsupported_content_encoding';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 415;
+  /** The code, for programs. */
+  code: 'unsupported_content_encoding';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface SaleChangeUnavailableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_change_unavailable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 503;
+  /** The code, for programs. */
+  code: 'sale_change_unavailable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface SaleIsDraftProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_is_draft';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'sale_is_draft';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface SaleNotSettledProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_not_settled';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'sale_not_settled';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface DecisionUnavailableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/decision_unavailable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 503;
+  /** The code, for programs. */
+  code: 'decision_unavailable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface UnknownSkuProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/unknown_sku';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 400;
+  /** The code, for programs. */
+  code: 'unknown_sku';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+}
+
+export interface CalledOffOtherwiseProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/called_off_otherwise';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'called_off_otherwise';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface NotCalledOffProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_called_off';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'not_called_off';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
+export type StaffOrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
+export type StaffOrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
+export type StaffOrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type StaffOrderItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
+  quantity: number;
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
+  unitPrice: number;
+};
+
+/**
+ * The shop's own data about the order; empty: the shop gave none.
+ */
+export type StaffOrderMetadata = {[key: string]: string};
+
+export type StaffOrderChargesItem = {
+  /** The kind of the line, as the shop's books know it. */
+  code: string;
+  /** The name of the line, for the shopper. */
+  name: string;
+  /** Minor units of the order's currency; negative for a discount. */
+  amount: number;
+};
+
+/**
+ * An order, for staff.
+ */
+export interface StaffOrder {
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: StaffOrderStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
+  version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: StaffOrderPayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
+  reason: StaffOrderReason;
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
+  refunded: number;
+  /** The end of the order is under way. A payment may still win. */
+  closing: boolean;
+  /** The lines of the cart. */
+  items: StaffOrderItemsItem[];
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
+  total: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
+  reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
+  metadata: StaffOrderMetadata;
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
+  charges: StaffOrderChargesItem[];
+  /** When the order was accepted, and its stock held. */
+  reservedAt: string;
+  /** Until then a payment can be started. */
+  deadline: string;
+  /** Milliseconds after which to ask again; null: never, the status is final. */
+  pollAfterMs: number | null;
+  /**
+     * The user's id, in the shop's own words.
+     * @minLength 1
+     * @maxLength 255
+     */
+  userId: string;
+}
+
+/**
+ * A page of orders.
+ */
+export interface StaffOrderList {
+  /** The orders. */
+  orders: StaffOrder[];
+  /**
+     * The `after` of the next page; null: this is the last page.
+     * @nullable
+     */
+  next: string | null;
+}
+
+export interface StatusUnavailableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/status_unavailable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 503;
+  /** The code, for programs. */
+  code: 'status_unavailable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
+export type OrderFileStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
+export type OrderFilePayment = 'none' | 'applied' | 'disputed' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
+export type OrderFileReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderFileItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
+  quantity: number;
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
+  unitPrice: number;
+};
+
+/**
+ * The shop's own data about the order; empty: the shop gave none.
+ */
+export type OrderFileMetadata = {[key: string]: string};
+
+export type OrderFileChargesItem = {
+  /** The kind of the line, as the shop's books know it. */
+  code: string;
+  /** The name of the line, for the shopper. */
+  name: string;
+  /** Minor units of the order's currency; negative for a discount. */
+  amount: number;
+};
+
+/**
+ * The status of the payment.
+ */
+export type OrderFilePaymentsItemStatus = 'received' | 'applied' | 'parked' | 'refund_due' | 'refunded';
+/**
+ * What the provider said when it last refused a refund; null: it did not refuse, or has accepted since.
+ */
+export type OrderFilePaymentsItemRefusal = {
+  /** The provider's own word for it, for programs. */
+  code: string;
+  /** A sentence for operators. */
+  message: string;
+} | null;
+
+export type OrderFilePaymentsItem = {
+  /**
+     * The number of the payment.
+     * @minimum 1
+     */
+  paymentId: number;
+  /** The payment provider. */
+  provider: string;
+  /** The provider's own id of the payment. */
+  providerPaymentId: string;
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
+  amount: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** The status of the payment. */
+  status: OrderFilePaymentsItemStatus;
+  /**
+     * Why it is refunded; null: no refund was requested here.
+     * @nullable
+     */
+  reason: string | null;
+  /**
+     * Minor units of the amount that are to go back in all.
+     * @minimum 0
+     */
+  refundTarget: number;
+  /** What the provider said when it last refused a refund; null: it did not refuse, or has accepted since. */
+  refusal: OrderFilePaymentsItemRefusal;
+  /** When the payment was recorded. */
+  receivedAt: string;
+};
+
+/**
+ * Whether it is a refund or a dispute.
+ */
+export type OrderFileReversalsItemKind = 'refund' | 'dispute';
+/**
+ * `succeeded`: the payer has the money back. `failed`: the shop kept it. `pending`: not decided.
+ */
+export type OrderFileReversalsItemStatus = 'pending' | 'succeeded' | 'failed';
+export type OrderFileReversalsItem = {
+  /** The provider's own id of the payment. */
+  providerPaymentId: string;
+  /** Whether it is a refund or a dispute. */
+  kind: OrderFileReversalsItemKind;
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
+  amount: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** `succeeded`: the payer has the money back. `failed`: the shop kept it. `pending`: not decided. */
+  status: OrderFileReversalsItemStatus;
+  /** When it was recorded. */
+  createdAt: string;
+};
+
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
+export type OrderFileHistoryItemStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
+export type OrderFileHistoryItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderFileHistoryItem = {
+  /**
+     * Grows by one with each change of the order. Drop an answer with a smaller version.
+     * @minimum 1
+     */
+  version: number;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: OrderFileHistoryItemStatus;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: OrderFileHistoryItemPayment;
+  /**
+     * Minor units of the total that went back.
+     * @minimum 0
+     */
+  refunded: number;
+  /**
+     * Why the order is closing, was cancelled or has failed; null: it is none of these.
+     * @nullable
+     */
+  reason: string | null;
+  /** The deadline that staff set; null: they have not extended it. */
+  extendedUntil: string | null;
+  /** When it changed. */
+  occurredAt: string;
+};
+
+export type OrderFileParkedItem = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: string;
+  /** Why, for programs. */
+  cause: string;
+  /** Why, for operators. */
+  reason: string;
+  /**
+     * How often it failed.
+     * @minimum 0
+     */
+  times: number;
+  /** When it was parked. */
+  since: string;
+  /** When it was resolved; null: it waits for an operator. */
+  resolvedAt: string | null;
+};
+
+/**
+ * `requested`: on its way. `succeeded`: the payer has the money back. `failed`: it was withdrawn.
+ */
+export type RefundStatus = 'requested' | 'succeeded' | 'failed';
+/**
+ * The units that are refunded; null: money alone.
+ */
+export type RefundLines = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
+  quantity: number;
+}[] | null;
+
+/**
+ * What the provider said when it last refused the refund; null: it did not refuse, or has accepted since.
+ */
+export type RefundRefusal = {
+  /** The provider's own word for it, for programs. */
+  code: string;
+  /** A sentence for operators. */
+  message: string;
+} | null;
+
+/**
+ * A refund of an order.
+ */
+export interface Refund {
+  /**
+     * The number of the refund.
+     * @minimum 1
+     */
+  refundId: number;
+  /** The order's number. */
+  orderNo: string;
+  /** `requested`: on its way. `succeeded`: the payer has the money back. `failed`: it was withdrawn. */
+  status: RefundStatus;
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
+  amount: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** The units that are refunded; null: money alone. */
+  lines: RefundLines;
+  /** The refund covers the order's charges. */
+  charges: boolean;
+  /** The units are to be sold again. */
+  restock: boolean;
+  /** The units are on sale again. */
+  restocked: boolean;
+  /** The units no longer count against the user's limit. */
+  restoreLimit: boolean;
+  /** The user id of who decided. */
+  actor: string;
+  /**
+     * Why; null: staff gave no reason.
+     * @nullable
+     */
+  reason: string | null;
+  /** What the provider said when it last refused the refund; null: it did not refuse, or has accepted since. */
+  refusal: RefundRefusal;
+  /** When the refund was requested. */
+  createdAt: string;
+  /** When the refund ended; null: it is on its way. */
+  endedAt: string | null;
+}
+
+/**
+ * An order with its money, what happened to it, and what waits for an operator.
+ */
+export interface OrderFile {
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: OrderFileStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
+  version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: OrderFilePayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
+  reason: OrderFileReason;
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
+  refunded: number;
+  /** The end of the order is under way. A payment may still win. */
+  closing: boolean;
+  /** The lines of the cart. */
+  items: OrderFileItemsItem[];
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
+  total: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
+  reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
+  metadata: OrderFileMetadata;
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
+  charges: OrderFileChargesItem[];
+  /** When the order was accepted, and its stock held. */
+  reservedAt: string;
+  /** Until then a payment can be started. */
+  deadline: string;
+  /** Milliseconds after which to ask again; null: never, the status is final. */
+  pollAfterMs: number | null;
+  /**
+     * The user's id, in the shop's own words.
+     * @minLength 1
+     * @maxLength 255
+     */
+  userId: string;
+  /** When the workflow of the order began; null: none has begun. A paid order without a workflow needs none. */
+  workflowStartedAt: string | null;
+  /** Payments that name the order, at most 100. */
+  payments: OrderFilePaymentsItem[];
+  /** Refunds and disputes that the provider reports, at most 100. */
+  reversals: OrderFileReversalsItem[];
+  /** Refunds that staff requested, at most 100. */
+  refunds: Refund[];
+  /** Each version of the order, at most 100. */
+  history: OrderFileHistoryItem[];
+  /** What waits for an operator about the order or its money, or did, at most 100. */
+  parked: OrderFileParkedItem[];
+}
+
+export interface OrderNotFoundProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/order_not_found';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'order_not_found';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
+export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
+export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
+export type OrderReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+export type OrderItemsItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
+  quantity: number;
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
+  unitPrice: number;
+};
+
+/**
+ * The shop's own data about the order; empty: the shop gave none.
+ */
+export type OrderMetadata = {[key: string]: string};
+
+export type OrderChargesItem = {
+  /** The kind of the line, as the shop's books know it. */
+  code: string;
+  /** The name of the line, for the shopper. */
+  name: string;
+  /** Minor units of the order's currency; negative for a discount. */
+  amount: number;
+};
+
+/**
+ * An order.
+ */
+export interface Order {
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: OrderStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
+  version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: OrderPayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
+  reason: OrderReason;
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
+  refunded: number;
+  /** The end of the order is under way. A payment may still win. */
+  closing: boolean;
+  /** The lines of the cart. */
+  items: OrderItemsItem[];
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
+  total: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
+  reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
+  metadata: OrderMetadata;
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
+  charges: OrderChargesItem[];
+  /** When the order was accepted, and its stock held. */
+  reservedAt: string;
+  /** Until then a payment can be started. */
+  deadline: string;
+  /** Milliseconds after which to ask again; null: never, the status is final. */
+  pollAfterMs: number | null;
+}
+
+export interface AlreadyPaidProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/already_paid';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'already_paid';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /** The order as it is. */
+  order: Order;
+}
+
+export interface CancelUnavailableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/cancel_unavailable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 503;
+  /** The code, for programs. */
+  code: 'cancel_unavailable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface NotExtendableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_extendable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'not_extendable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /** The order as it is. */
+  order: Order;
+}
+
+export interface DeadlineOutOfRangeProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/deadline_out_of_range';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'deadline_out_of_range';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /** The deadline must be later. */
+  after: string;
+  /** The latest deadline. */
+  until: string;
+}
+
+export type RefundRequestLinesItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
      * @minimum 1
      * @maximum 100
      */
   quantity: number;
 };
 
+/**
+ * What is to go back. Neither `amount` nor `lines`: all that is left.
+ */
 export interface RefundRequest {
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency. Without `lines`: money alone. Unless given: what the lines cost.
+     * @minimum 0
+     */
   amount?: number;
   /**
+     * The units to refund, each SKU once.
      * @minItems 1
      * @maxItems 20
      */
   lines?: RefundRequestLinesItem[];
+  /** With `lines` and no `amount`: refund the order's charges too. */
   charges?: boolean;
+  /** Put the units on sale again, once the money is back. */
   restock?: boolean;
+  /** Take the units off the user's limit, once the money is back. Unless given: as the sale says. */
   restoreLimit?: boolean;
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -787,484 +1580,1004 @@ export interface RefundRequest {
 }
 
 export interface IdempotencyKeyMissingProblem {
+  /** The page about the code, at this API. */
   type: '/problems/idempotency_key_missing';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'idempotency_key_missing';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface IdempotencyKeyInvalidProblem {
+  /** The page about the code, at this API. */
   type: '/problems/idempotency_key_invalid';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 400;
+  /** The code, for programs. */
   code: 'idempotency_key_invalid';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface NotRefundableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/not_refundable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'not_refundable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface RefundExceedsProblem {
+  /** The page about the code, at this API. */
   type: '/problems/refund_exceeds';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'refund_exceeds';
-  /** @minLength 1 */
-  detail: string;
-  /** @minimum 0 */
-  refundable: number;
-  currency: string;
-}
-
-export interface RefundExceedsUnitsProblem {
-  type: '/problems/refund_exceeds_units';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'refund_exceeds_units';
-  /** @minLength 1 */
-  detail: string;
-  sku: string;
-  /** @minimum 0 */
-  refundable: number;
-}
-
-export interface IdempotencyKeyReusedProblem {
-  type: '/problems/idempotency_key_reused';
-  /** @minLength 1 */
-  title: string;
-  status: 422;
-  code: 'idempotency_key_reused';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface RefundNotFoundProblem {
-  type: '/problems/refund_not_found';
-  /** @minLength 1 */
-  title: string;
-  status: 404;
-  code: 'refund_not_found';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface RefundOnItsWayProblem {
-  type: '/problems/refund_on_its_way';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'refund_on_its_way';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface PaymentNotFoundProblem {
-  type: '/problems/payment_not_found';
-  /** @minLength 1 */
-  title: string;
-  status: 404;
-  code: 'payment_not_found';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export interface NotRefundedProblem {
-  type: '/problems/not_refunded';
-  /** @minLength 1 */
-  title: string;
-  status: 409;
-  code: 'not_refunded';
-  /** @minLength 1 */
-  detail: string;
-}
-
-export type Event = {
-  /** @minLength 1 */
-  id: string;
-  /** @minimum 0 */
-  sequence: number;
-  occurredAt: string;
-  type: 'order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring';
-  saleId: string;
-  orderNo: string;
-  /** @minimum 1 */
-  version: number;
-  data: {
-  order: {
-  orderNo: string;
-  saleId: string;
-  status: 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
-  version: number;
-  payment: 'none' | 'applied' | 'disputed' | 'refunded';
-  reason: 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
-  /** @minimum 0 */
-  refunded: number;
-  items: {
-  sku: string;
-  /** @minimum 1 */
-  quantity: number;
-  /** @minimum 0 */
-  unitPrice: number;
-}[];
-  /** @minimum 0 */
-  total: number;
   /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'refund_exceeds';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /**
+     * Minor units of the currency that can still be refunded.
+     * @minimum 0
+     */
+  refundable: number;
+  /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
-  /** @nullable */
+}
+
+export interface RefundExceedsUnitsProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/refund_exceeds_units';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'refund_exceeds_units';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units that can still be refunded.
+     * @minimum 0
+     */
+  refundable: number;
+}
+
+export interface IdempotencyKeyReusedProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/idempotency_key_reused';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 422;
+  /** The code, for programs. */
+  code: 'idempotency_key_reused';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface RefundNotFoundProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/refund_not_found';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'refund_not_found';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface RefundOnItsWayProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/refund_on_its_way';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'refund_on_its_way';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface PaymentNotFoundProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/payment_not_found';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'payment_not_found';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface NotRefundedProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_refunded';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'not_refunded';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+/**
+ * An event.
+ */
+export type Event = {
+  /**
+     * The id of the event, the same at each delivery.
+     * @minLength 1
+     */
+  id: string;
+  /**
+     * The place in the feed.
+     * @minimum 0
+     */
+  sequence: number;
+  /** When it happened. */
+  occurredAt: string;
+  /** What happened to the order. */
+  type: 'order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring';
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * The version of the order.
+     * @minimum 1
+     */
+  version: number;
+  /** The order. */
+  data: {
+  /** The order as of this version. */
+  order: {
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
+  version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: 'none' | 'applied' | 'disputed' | 'refunded';
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
+  reason: 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+  /**
+     * Minor units of the total that went back, by refunds and lost chargebacks.
+     * @minimum 0
+     */
+  refunded: number;
+  /** The lines of the cart. */
+  items: {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units of the SKU.
+     * @minimum 1
+     */
+  quantity: number;
+  /**
+     * Minor units of the currency, as the price was at the purchase.
+     * @minimum 0
+     */
+  unitPrice: number;
+}[];
+  /**
+     * Minor units of the currency: the sum of items and charges.
+     * @minimum 0
+     */
+  total: number;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /**
+     * The shop's own number of the order; null: the shop gave none.
+     * @nullable
+     */
   reference: string | null;
+  /** The shop's own data about the order; empty: the shop gave none. */
   metadata: {[key: string]: string};
+  /** Lines that the ticket added, such as shipping. The total is the sum of items and charges. */
   charges: {
+  /** The kind of the line, as the shop's books know it. */
   code: string;
+  /** The name of the line, for the shopper. */
   name: string;
+  /** Minor units of the order's currency; negative for a discount. */
   amount: number;
 }[];
+  /** When the order was accepted, and its stock held. */
   reservedAt: string;
+  /** Until then a payment can be started. */
   deadline: string;
+  /**
+     * The user's id, in the shop's own words.
+     * @minLength 1
+     * @maxLength 255
+     */
   userId: string;
 };
 };
 } | {
-  /** @minLength 1 */
+  /**
+     * The id of the event, the same at each delivery.
+     * @minLength 1
+     */
   id: string;
-  /** @minimum 0 */
+  /**
+     * The place in the feed.
+     * @minimum 0
+     */
   sequence: number;
+  /** When it happened. */
   occurredAt: string;
-  /** @pattern ^(?!order\.)[a-z_]+\.[a-z_]+$ */
+  /**
+     * What happened.
+     * @pattern ^(?!order\.)[a-z_]+\.[a-z_]+$
+     */
   type: string;
-  /** @nullable */
+  /** The sale; null: the event is of no sale. */
   saleId: string | null;
+  /** What it is about, by its type. */
   data: {[key: string]: unknown};
 };
 
+/**
+ * A page of events.
+ */
 export interface EventPage {
+  /** The events, by their sequence. */
   events: Event[];
-  /** @minimum 0 */
+  /**
+     * The `after` of the next call.
+     * @minimum 0
+     */
   next: number;
 }
 
 export interface PositionAheadProblem {
+  /** The page about the code, at this API. */
   type: '/problems/position_ahead';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'position_ahead';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * The sequence of the last event.
+     * @minimum 0
+     */
   last: number;
 }
 
 export interface EventsUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/events_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'events_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * A consumer of the feed.
+ */
 export interface Consumer {
+  /** The name of the consumer. */
   name: string;
-  /** @minimum 0 */
+  /**
+     * The sequence of the last event that the consumer has handled; 0: none.
+     * @minimum 0
+     */
   position: number;
-  /** @minimum 0 */
+  /**
+     * Events that follow its position.
+     * @minimum 0
+     */
   lag: number;
+  /** When it last committed. */
   updatedAt: string;
 }
 
+/**
+ * All consumers of the feed.
+ */
 export interface ConsumerList {
+  /** The consumers. */
   consumers: Consumer[];
-  /** @minimum 0 */
+  /**
+     * The sequence of the last event of all.
+     * @minimum 0
+     */
   last: number;
 }
 
 export interface ConsumerNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/consumer_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'consumer_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface PositionBehindProblem {
+  /** The page about the code, at this API. */
   type: '/problems/position_behind';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'position_behind';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
-  /** @minimum 0 */
+  /**
+     * The position of the consumer.
+     * @minimum 0
+     */
   position: number;
 }
 
 export interface TooManyConsumersProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_consumers';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'too_many_consumers';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * `disabled`: nothing is sent to the endpoint, and its place in the feed waits.
+ */
 export type EndpointState = 'active' | 'disabled';
+/**
+ * Why the endpoint is disabled. `gone`: it answered 410. Null: it is active.
+ */
 export type EndpointDisabledFor = 'operator' | 'gone' | null;
+/**
+ * `failing`: the last attempt failed. `down`: several did, and one delivery at a time is tried.
+ */
 export type EndpointHealthState = 'up' | 'failing' | 'down';
+/**
+ * How the endpoint fares.
+ */
 export type EndpointHealth = {
+  /** `failing`: the last attempt failed. `down`: several did, and one delivery at a time is tried. */
   state: EndpointHealthState;
-  /** @minimum 0 */
+  /**
+     * Failed attempts since the last success.
+     * @minimum 0
+     */
   failures: number;
+  /** When the first of them failed; null: the last attempt did not fail. */
   failingSince: string | null;
+  /** When the endpoint last took an event; null: it never did. */
   lastSuccessAt: string | null;
-  /** @nullable */
+  /**
+     * Why an attempt last failed; null: none did.
+     * @nullable
+     */
   lastError: string | null;
-  /** @minimum 0 */
+  /**
+     * Deliveries that wait.
+     * @minimum 0
+     */
   waiting: number;
+  /** Since then the oldest delivery waits; null: none waits. */
   waitingSince: string | null;
-  /** @minimum 0 */
+  /**
+     * Events of the feed that were not read for the endpoint yet.
+     * @minimum 0
+     */
   behind: number;
 };
 
+/**
+ * An endpoint of push.
+ */
 export interface Endpoint {
+  /** The name of the endpoint. */
   name: string;
+  /** The address that events are posted to. */
   url: string;
+  /** The types of events that the endpoint gets; null: all. */
   types: ('order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring' | 'sale.opened' | 'sale.changed' | 'sale.sold_out' | 'sale.called_off' | 'sale.call_off_ended' | 'sale.closed' | 'sale.settled' | 'parked.opened' | 'feed.gap')[] | null;
-  /** @nullable */
+  /** The sale whose events the endpoint gets; null: every sale. */
   saleId: string | null;
+  /** What the endpoint is for. */
   description: string;
+  /** `disabled`: nothing is sent to the endpoint, and its place in the feed waits. */
   state: EndpointState;
+  /** Why the endpoint is disabled. `gone`: it answered 410. Null: it is active. */
   disabledFor: EndpointDisabledFor;
+  /** When the endpoint was made. */
   createdAt: string;
+  /** Until then the secret before the current one signs too; null: the current one alone signs. */
   rotatingUntil: string | null;
+  /** Events of a time are being delivered once more. */
   replaying: boolean;
+  /** How the endpoint fares. */
   health: EndpointHealth;
 }
 
+/**
+ * All endpoints of push.
+ */
 export interface EndpointList {
+  /** The endpoints, by their names. */
   endpoints: Endpoint[];
 }
 
 export interface EndpointsUnavailableProblem {
+  /** The page about the code, at this API. */
   type: '/problems/endpoints_unavailable';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 503;
+  /** The code, for programs. */
   code: 'endpoints_unavailable';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface EndpointNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/endpoint_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'endpoint_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * An endpoint as its shop decides it.
+ */
 export interface EndpointTerms {
-  /** @minLength 1 */
+  /**
+     * The address that events are posted to.
+     * @minLength 1
+     */
   url: string;
+  /** The types of events that the endpoint gets; null: all. */
   types?: ('order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring' | 'sale.opened' | 'sale.changed' | 'sale.sold_out' | 'sale.called_off' | 'sale.call_off_ended' | 'sale.closed' | 'sale.settled' | 'parked.opened' | 'feed.gap')[] | null;
+  /** The sale whose events the endpoint gets; null: every sale. */
   saleId?: string | null;
   /**
+     * What the endpoint is for.
      * @maxLength 255
      * @pattern ^\P{C}*$
      */
   description?: string;
 }
 
+/**
+ * `disabled`: nothing is sent to the endpoint, and its place in the feed waits.
+ */
 export type EndpointWithSecretState = 'active' | 'disabled';
+/**
+ * Why the endpoint is disabled. `gone`: it answered 410. Null: it is active.
+ */
 export type EndpointWithSecretDisabledFor = 'operator' | 'gone' | null;
+/**
+ * `failing`: the last attempt failed. `down`: several did, and one delivery at a time is tried.
+ */
 export type EndpointWithSecretHealthState = 'up' | 'failing' | 'down';
+/**
+ * How the endpoint fares.
+ */
 export type EndpointWithSecretHealth = {
+  /** `failing`: the last attempt failed. `down`: several did, and one delivery at a time is tried. */
   state: EndpointWithSecretHealthState;
-  /** @minimum 0 */
+  /**
+     * Failed attempts since the last success.
+     * @minimum 0
+     */
   failures: number;
+  /** When the first of them failed; null: the last attempt did not fail. */
   failingSince: string | null;
+  /** When the endpoint last took an event; null: it never did. */
   lastSuccessAt: string | null;
-  /** @nullable */
+  /**
+     * Why an attempt last failed; null: none did.
+     * @nullable
+     */
   lastError: string | null;
-  /** @minimum 0 */
+  /**
+     * Deliveries that wait.
+     * @minimum 0
+     */
   waiting: number;
+  /** Since then the oldest delivery waits; null: none waits. */
   waitingSince: string | null;
-  /** @minimum 0 */
+  /**
+     * Events of the feed that were not read for the endpoint yet.
+     * @minimum 0
+     */
   behind: number;
 };
 
+/**
+ * An endpoint of push with its secret.
+ */
 export interface EndpointWithSecret {
+  /** The name of the endpoint. */
   name: string;
+  /** The address that events are posted to. */
   url: string;
+  /** The types of events that the endpoint gets; null: all. */
   types: ('order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring' | 'sale.opened' | 'sale.changed' | 'sale.sold_out' | 'sale.called_off' | 'sale.call_off_ended' | 'sale.closed' | 'sale.settled' | 'parked.opened' | 'feed.gap')[] | null;
-  /** @nullable */
+  /** The sale whose events the endpoint gets; null: every sale. */
   saleId: string | null;
+  /** What the endpoint is for. */
   description: string;
+  /** `disabled`: nothing is sent to the endpoint, and its place in the feed waits. */
   state: EndpointWithSecretState;
+  /** Why the endpoint is disabled. `gone`: it answered 410. Null: it is active. */
   disabledFor: EndpointWithSecretDisabledFor;
+  /** When the endpoint was made. */
   createdAt: string;
+  /** Until then the secret before the current one signs too; null: the current one alone signs. */
   rotatingUntil: string | null;
+  /** Events of a time are being delivered once more. */
   replaying: boolean;
+  /** How the endpoint fares. */
   health: EndpointWithSecretHealth;
-  /** @pattern ^whsec_.* */
+  /**
+     * The secret that signs. It is shown once.
+     * @pattern ^whsec_.*
+     */
   secret: string;
 }
 
 export interface TooManyEndpointsProblem {
+  /** The page about the code, at this API. */
   type: '/problems/too_many_endpoints';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'too_many_endpoints';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface EndpointDisabledProblem {
+  /** The page about the code, at this API. */
   type: '/problems/endpoint_disabled';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'endpoint_disabled';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface EventNotFoundProblem {
+  /** The page about the code, at this API. */
   type: '/problems/event_not_found';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 404;
+  /** The code, for programs. */
   code: 'event_not_found';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
 export interface ReplayRunningProblem {
+  /** The page about the code, at this API. */
   type: '/problems/replay_running';
-  /** @minLength 1 */
+  /**
+     * The code in words.
+     * @minLength 1
+     */
   title: string;
+  /** The status of the answer. */
   status: 409;
+  /** The code, for programs. */
   code: 'replay_running';
-  /** @minLength 1 */
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
   detail: string;
 }
 
+/**
+ * `delivered`: the endpoint answered 2xx. `parked`: the last try failed.
+ */
 export type DeliveryPageDeliveriesItemStatus = 'waiting' | 'delivered' | 'parked';
 export type DeliveryPageDeliveriesItem = {
-  /** @minimum 1 */
+  /**
+     * The number of the delivery.
+     * @minimum 1
+     */
   id: number;
+  /** The id of the event. */
   eventId: string;
+  /** The place of the event in the feed; null: a test. */
   sequence: number | null;
+  /** `delivered`: the endpoint answered 2xx. `parked`: the last try failed. */
   status: DeliveryPageDeliveriesItemStatus;
-  /** @minimum 0 */
+  /**
+     * Attempts so far.
+     * @minimum 0
+     */
   attempts: number;
+  /** When it is tried next; null: it has ended, or an earlier event of its order comes first. */
   dueAt: string | null;
-  /** @nullable */
+  /**
+     * Why it last failed; null: it did not.
+     * @nullable
+     */
   lastError: string | null;
+  /** When the delivery was added. */
   createdAt: string;
+  /** When it ended; null: it waits. */
   endedAt: string | null;
 };
 
+/**
+ * A page of deliveries.
+ */
 export interface DeliveryPage {
+  /** The deliveries, in the order in which they were added. */
   deliveries: DeliveryPageDeliveriesItem[];
-  /** @nullable */
+  /**
+     * The `after` of the next page; null: this is the last page.
+     * @nullable
+     */
   next: number | null;
 }
 
 export type StatusWrongItem = {
+  /** What is wrong. */
   what: string;
+  /** What to do. */
   remedy: string;
 };
 
+/**
+ * The workers.
+ */
 export type StatusWorkers = ({
+  /** The id of the worker. */
   workerId: string;
+  /** The host of the worker. */
   host: string;
+  /** The process id of the worker. */
   pid: number;
+  /** The build of the worker; empty: it has none. */
   build: string;
+  /** `hanging`: a loop of the worker stands still. `silent`: the worker reports nothing. */
   state: 'alive' | 'hanging' | 'silent';
-  /** @minimum 0 */
+  /**
+     * Milliseconds since the last report of the worker.
+     * @minimum 0
+     */
   silentMs: number;
+  /** The loops that stand still. */
   hanging: string[];
 })[] | null;
 
+/**
+ * Orders that are accepted and not stored, by sale, the longest outbox first.
+ */
 export type StatusOutboxes = {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
-  /** @minimum 0 */
+  /**
+     * Orders that wait.
+     * @minimum 0
+     */
   waiting: number;
-  /** @minimum 0 */
+  /**
+     * Milliseconds for which the oldest has waited.
+     * @minimum 0
+     */
   oldestMs: number;
 }[] | null;
 
+/**
+ * Orders that are stored, and whose workflow has not begun.
+ */
 export type StatusOrdersNotBegun = {
-  /** @minimum 0 */
+  /**
+     * How many wait.
+     * @minimum 0
+     */
   waiting: number;
+  /** Milliseconds for which the oldest has waited; null: nothing waits. */
   oldestMs: number | null;
 } | null;
 
+/**
+ * Payments that are recorded, and not with their order.
+ */
 export type StatusPaymentsWaiting = {
-  /** @minimum 0 */
+  /**
+     * How many wait.
+     * @minimum 0
+     */
   waiting: number;
+  /** Milliseconds for which the oldest has waited; null: nothing waits. */
   oldestMs: number | null;
 } | null;
 
+/**
+ * Parked work, by kind.
+ */
 export type StatusParked = ({
+  /** What is parked. */
   kind: string;
-  /** @minimum 0 */
+  /**
+     * How many wait.
+     * @minimum 0
+     */
   waiting: number;
+  /** Milliseconds for which the oldest has waited; null: nothing waits. */
   oldestMs: number | null;
 })[] | null;
 
+/**
+ * The consumers of the feed.
+ */
 export type StatusConsumers = {
+  /** The name. */
   name: string;
-  /** @minimum 0 */
+  /**
+     * Events that follow its position.
+     * @minimum 0
+     */
   lag: number;
 }[] | null;
 
+/**
+ * The endpoints of push.
+ */
 export type StatusEndpoints = {
+  /** The name. */
   name: string;
+  /** Several attempts in a row failed. */
   isDown: boolean;
-  /** @minimum 0 */
+  /**
+     * Deliveries that wait.
+     * @minimum 0
+     */
   waiting: number;
-  /** @minimum 0 */
+  /**
+     * Events of the feed that were not read for it yet.
+     * @minimum 0
+     */
   behind: number;
 }[] | null;
 
+/**
+ * What is wrong and what waits. A part is null while its store does not answer.
+ */
 export interface Status {
+  /** What to act upon, the worst first. */
   wrong: StatusWrongItem[];
+  /** The workers. */
   workers: StatusWorkers;
+  /** Orders that are accepted and not stored, by sale, the longest outbox first. */
   outboxes: StatusOutboxes;
+  /** Orders and signals in flight in Temporal. */
   engineSlotsTaken: number | null;
+  /** Orders that are stored, and whose workflow has not begun. */
   ordersNotBegun: StatusOrdersNotBegun;
+  /** Payments that are recorded, and not with their order. */
   paymentsWaiting: StatusPaymentsWaiting;
+  /** Refunds that are due. */
   refundsDue: number | null;
+  /** Parked work, by kind. */
   parked: StatusParked;
+  /** When every sale had been compared between the stores; null also: it never was. */
   comparedAt: string | null;
+  /** Differences that the comparison found. */
   differences: number | null;
+  /** Events that are recorded and cannot be read yet. */
   eventsWithoutNumber: number | null;
+  /** The consumers of the feed. */
   consumers: StatusConsumers;
+  /** The endpoints of push. */
   endpoints: StatusEndpoints;
 }
 
@@ -1290,6 +2603,7 @@ limit?: number;
 export type ListSalesState = 'draft' | 'scheduled' | 'open' | 'paused' | 'closed' | 'archived';
 export type PauseSaleBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1298,6 +2612,7 @@ export type PauseSaleBody = {
 
 export type ResumeSaleBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1306,6 +2621,7 @@ export type ResumeSaleBody = {
 
 export type CloseSaleBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1314,6 +2630,7 @@ export type CloseSaleBody = {
 
 export type ArchiveSaleBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1322,189 +2639,381 @@ export type ArchiveSaleBody = {
 
 export type CallOffSaleBody = {
   /**
+     * The SKU to call off. Unless given: the whole sale.
      * @minLength 1
      * @maxLength 100
      */
   sku?: string;
+  /** The units of refunded orders may be sold again. */
   restock?: boolean;
+  /** Nothing is done: the answer says what would be. */
   dryRun?: boolean;
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
   reason?: string;
 };
 
+/**
+ * How far the calling-off is, where it was so already; or what a dry run found.
+ */
 export type CallOffSale200 = {
+  /** The id of the job. */
   jobId: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
-  /** @nullable */
+  /** The SKU that is called off; null: the whole sale. */
   sku: string | null;
+  /** The units of refunded orders may be sold again. */
   restock: boolean;
+  /** The user id of who decided. */
   actor: string;
-  /** @nullable */
+  /**
+     * Why; null: staff gave no reason.
+     * @nullable
+     */
   reason: string | null;
+  /** When it was called off. */
   calledOffAt: string;
+  /** When the job ended; null: it goes on. */
   endedAt: string | null;
-  /** @minimum 0 */
+  /**
+     * Passes over all orders. The last one found nothing to do.
+     * @minimum 0
+     */
   passes: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Orders that are not cancelled yet. */
   open: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Orders that were cancelled because of it. */
   cancelled: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Payments that came for cancelled orders, and go back. */
   late: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Refunds of paid orders that are on their way. */
   requested: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Refunds of paid orders that are with the payer. */
   refunded: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Refunds of paid orders that staff withdrew. */
   withdrawn: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** The first 200 orders whose money the job does not send back. */
   exceptions: ({
+  /** The order's number. */
   orderNo: string;
+  /** Why the money does not go back by the job. */
   cause: 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+  /** What the provider said when it refused. */
   refusal?: {
+  /** The provider's own word for it, for programs. */
   code: string;
+  /** A sentence for operators. */
   message: string;
 };
 })[];
 } | {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
-  /** @nullable */
+  /** The SKU that would be called off; null: the whole sale. */
   sku: string | null;
+  /** Nothing was done. */
   dryRun: true;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Orders that would be cancelled. */
   open: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Orders whose money would go back. */
   paid: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
+  /** Of the paid orders: those with an open dispute, and what of their money cannot go back. */
   disputed: {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 };
 
+/**
+ * Orders that are not cancelled yet.
+ */
 export type CallOffSale202Open = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Orders that were cancelled because of it.
+ */
 export type CallOffSale202Cancelled = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Payments that came for cancelled orders, and go back.
+ */
 export type CallOffSale202Late = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that are on their way.
+ */
 export type CallOffSale202Requested = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that are with the payer.
+ */
 export type CallOffSale202Refunded = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that staff withdrew.
+ */
 export type CallOffSale202Withdrawn = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Why the money does not go back by the job.
+ */
 export type CallOffSale202ExceptionsItemCause = 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+/**
+ * What the provider said when it refused.
+ */
 export type CallOffSale202ExceptionsItemRefusal = {
+  /** The provider's own word for it, for programs. */
   code: string;
+  /** A sentence for operators. */
   message: string;
 };
 
 export type CallOffSale202ExceptionsItem = {
+  /** The order's number. */
   orderNo: string;
+  /** Why the money does not go back by the job. */
   cause: CallOffSale202ExceptionsItemCause;
+  /** What the provider said when it refused. */
   refusal?: CallOffSale202ExceptionsItemRefusal;
 };
 
+/**
+ * How far the calling-off is.
+ */
 export type CallOffSale202 = {
+  /** The id of the job. */
   jobId: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
-  /** @nullable */
+  /** The SKU that is called off; null: the whole sale. */
   sku: string | null;
+  /** The units of refunded orders may be sold again. */
   restock: boolean;
+  /** The user id of who decided. */
   actor: string;
-  /** @nullable */
+  /**
+     * Why; null: staff gave no reason.
+     * @nullable
+     */
   reason: string | null;
+  /** When it was called off. */
   calledOffAt: string;
+  /** When the job ended; null: it goes on. */
   endedAt: string | null;
-  /** @minimum 0 */
+  /**
+     * Passes over all orders. The last one found nothing to do.
+     * @minimum 0
+     */
   passes: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Orders that are not cancelled yet. */
   open: CallOffSale202Open;
+  /** Orders that were cancelled because of it. */
   cancelled: CallOffSale202Cancelled;
+  /** Payments that came for cancelled orders, and go back. */
   late: CallOffSale202Late;
+  /** Refunds of paid orders that are on their way. */
   requested: CallOffSale202Requested;
+  /** Refunds of paid orders that are with the payer. */
   refunded: CallOffSale202Refunded;
+  /** Refunds of paid orders that staff withdrew. */
   withdrawn: CallOffSale202Withdrawn;
+  /** The first 200 orders whose money the job does not send back. */
   exceptions: CallOffSale202ExceptionsItem[];
 };
 
@@ -1517,84 +3026,176 @@ export type GetCallOffParams = {
 sku?: string;
 };
 
+/**
+ * Orders that are not cancelled yet.
+ */
 export type GetCallOff200Open = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Orders that were cancelled because of it.
+ */
 export type GetCallOff200Cancelled = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Payments that came for cancelled orders, and go back.
+ */
 export type GetCallOff200Late = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that are on their way.
+ */
 export type GetCallOff200Requested = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that are with the payer.
+ */
 export type GetCallOff200Refunded = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Refunds of paid orders that staff withdrew.
+ */
 export type GetCallOff200Withdrawn = {
-  /** @minimum 0 */
+  /**
+     * Orders.
+     * @minimum 0
+     */
   orders: number;
-  /** @minimum 0 */
+  /**
+     * Minor units of the currency.
+     * @minimum 0
+     */
   amount: number;
 };
 
+/**
+ * Why the money does not go back by the job.
+ */
 export type GetCallOff200ExceptionsItemCause = 'disputed' | 'refused' | 'not_refundable' | 'too_many_refunds' | 'failed';
+/**
+ * What the provider said when it refused.
+ */
 export type GetCallOff200ExceptionsItemRefusal = {
+  /** The provider's own word for it, for programs. */
   code: string;
+  /** A sentence for operators. */
   message: string;
 };
 
 export type GetCallOff200ExceptionsItem = {
+  /** The order's number. */
   orderNo: string;
+  /** Why the money does not go back by the job. */
   cause: GetCallOff200ExceptionsItemCause;
+  /** What the provider said when it refused. */
   refusal?: GetCallOff200ExceptionsItemRefusal;
 };
 
+/**
+ * How far the calling-off is.
+ */
 export type GetCallOff200 = {
+  /** The id of the job. */
   jobId: string;
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
-  /** @nullable */
+  /** The SKU that is called off; null: the whole sale. */
   sku: string | null;
+  /** The units of refunded orders may be sold again. */
   restock: boolean;
+  /** The user id of who decided. */
   actor: string;
-  /** @nullable */
+  /**
+     * Why; null: staff gave no reason.
+     * @nullable
+     */
   reason: string | null;
+  /** When it was called off. */
   calledOffAt: string;
+  /** When the job ended; null: it goes on. */
   endedAt: string | null;
-  /** @minimum 0 */
+  /**
+     * Passes over all orders. The last one found nothing to do.
+     * @minimum 0
+     */
   passes: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** Orders that are not cancelled yet. */
   open: GetCallOff200Open;
+  /** Orders that were cancelled because of it. */
   cancelled: GetCallOff200Cancelled;
+  /** Payments that came for cancelled orders, and go back. */
   late: GetCallOff200Late;
+  /** Refunds of paid orders that are on their way. */
   requested: GetCallOff200Requested;
+  /** Refunds of paid orders that are with the payer. */
   refunded: GetCallOff200Refunded;
+  /** Refunds of paid orders that staff withdrew. */
   withdrawn: GetCallOff200Withdrawn;
+  /** The first 200 orders whose money the job does not send back. */
   exceptions: GetCallOff200ExceptionsItem[];
 };
 
@@ -1606,42 +3207,73 @@ format?: GetSettlementFormat;
 };
 
 export type GetSettlementFormat = 'json' | 'csv';
+/**
+ * What the line is about.
+ */
 export type GetSettlement200OneLinesItemLine = 'order' | 'charge' | 'payment' | 'refund' | 'dispute' | 'fee';
 export type GetSettlement200OneLinesItem = {
+  /** What the line is about. */
   line: GetSettlement200OneLinesItemLine;
+  /** The order's number. */
   orderNo: string;
+  /** The provider's id, of a fee that of what it is for; of a charge its code. */
   id: string;
+  /** The payment provider. */
   provider: string;
+  /** Minor units of the currency; negative: it goes back to the payer, or to the provider. */
   amount: number;
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
+  /** The status of what the line is about. */
   status: string;
+  /** The shop's own number of the order; empty: the shop gave none. */
   reference: string;
+  /** When it happened. */
   at: string;
 };
 
 export type GetSettlement200OneTotalsItem = {
   /**
+     * ISO 4217.
      * @minLength 3
      * @maxLength 3
      */
   currency: string;
-  /** @minimum 0 */
+  /**
+     * Minor units that the provider collected.
+     * @minimum 0
+     */
   paid: number;
-  /** @minimum 0 */
+  /**
+     * Minor units that went back by refunds, for sure.
+     * @minimum 0
+     */
   refunded: number;
-  /** @minimum 0 */
+  /**
+     * Minor units that went back by disputes, for sure.
+     * @minimum 0
+     */
   chargedBack: number;
+  /** Minor units that the provider charges. */
   fees: number;
+  /** Minor units that are left of all that. */
   kept: number;
 };
 
 export type GetSettlement200One = {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId: string;
+  /** The lines, by the numbers of the orders. */
   lines: GetSettlement200OneLinesItem[];
+  /** The totals, one for each currency. */
   totals: GetSettlement200OneTotalsItem[];
 };
 
@@ -1683,6 +3315,7 @@ limit?: number;
 export type FindOrdersStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
 export type CancelOrderForShopperBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1691,15 +3324,18 @@ export type CancelOrderForShopperBody = {
 
 export type ExtendDeadlineBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
   reason?: string;
+  /** The new deadline: RFC 3339, with any offset. */
   until: string;
 };
 
 export type WithdrawRefundBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
@@ -1708,28 +3344,42 @@ export type WithdrawRefundBody = {
 
 export type RefundPaymentBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
   reason?: string;
 };
 
+/**
+ * The payment that goes back.
+ */
 export type RefundPayment202 = {
-  /** @minimum 1 */
+  /**
+     * The number of the payment.
+     * @minimum 1
+     */
   paymentId: number;
+  /** The refund is under way or done. */
   refund: 'requested';
 };
 
 export type ReturnStockBody = {
   /**
+     * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
      */
   reason?: string;
 };
 
+/**
+ * The order whose units are on sale again.
+ */
 export type ReturnStock202 = {
+  /** The order's number. */
   orderNo: string;
+  /** The units are on sale again, or will be. */
   stock: 'returned';
 };
 
@@ -1772,33 +3422,49 @@ saleId?: string;
 
 export type ReadEventsTypeItem = 'order.awaiting_payment' | 'order.paid' | 'order.cancelled' | 'order.failed' | 'order.closing' | 'order.payment_changed' | 'order.deadline_extended' | 'order.expiring' | 'sale.opened' | 'sale.changed' | 'sale.sold_out' | 'sale.called_off' | 'sale.call_off_ended' | 'sale.closed' | 'sale.settled' | 'parked.opened' | 'feed.gap';
 export type CommitConsumerBody = {
-  /** @minimum 0 */
+  /**
+     * The sequence of the last event that the consumer has handled; 0: none.
+     * @minimum 0
+     */
   position: number;
+  /** The position may go back. */
   rewind?: boolean;
 };
 
+/**
+ * The event of the test.
+ */
 export type TestEndpoint202 = {
+  /** The id of the event. */
   eventId: string;
 };
 
 export type ReplayEventsBody = {
   /**
+     * This event.
      * @minLength 1
      * @maxLength 128
      */
   eventId: string;
 } | {
   /**
+     * All events of this order.
      * @minLength 1
      * @maxLength 128
      */
   orderNo: string;
 } | {
+  /** The events from this time on: RFC 3339, with any offset. */
   since: string;
+  /** The events before this time: RFC 3339, with any offset. */
   until: string;
 };
 
+/**
+ * What is delivered once more.
+ */
 export type ReplayEvents202 = {
+  /** Events that are delivered once more; null: those of a time are not counted. */
   events: number | null;
 };
 

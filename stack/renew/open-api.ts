@@ -1,69 +1,33 @@
 /**
- * The OpenAPI document, made from what each call says of itself (`Entry`): its schemas are those by which
+ * Renders pages/openapi.json from what each call says of itself (`Entry`): its schemas are those by which
  * requests are read and answers are typed. zod writes them as JSON Schema, which OpenAPI 3.1 has as it is.
  */
 
-import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
-import { SALE_ID_PATTERN } from '../limits.ts';
-import { IDEMPOTENCY_KEY_PATTERN } from '../orders/content.ts';
-import { ORDER_NO_PATTERN } from '../orders/order.ts';
-import { ADMIN_CALLS, SHOP_CALLS } from './calls/calls.ts';
-import { EVENT_CONSUMER_PATTERN, eventReply } from './calls/events.ts';
-import { codesOf, partsOf, type Entry, type ReplyHeader, type RequestHeader } from './http/entry.ts';
-import { meaningOf, PROBLEMS, type ProblemCode } from './http/problem-codes.ts';
-import { PROBLEM_TYPE, problemReply } from './http/problem.ts';
-import { noBody } from './http/replies.ts';
-import { SCOPES } from './http/scopes.ts';
+import { ADMIN_CALLS, SHOP_CALLS } from '../../src/api/calls/calls.ts';
+import { EVENT_CONSUMER_PATTERN, eventReply } from '../../src/api/calls/events.ts';
+import {
+  codesOf,
+  partsOf,
+  type Entry,
+  type ReplyHeader,
+  type RequestHeader,
+} from '../../src/api/http/entry.ts';
+import { meaningOf, PROBLEMS, type ProblemCode } from '../../src/api/http/problem-codes.ts';
+import { PROBLEM_TYPE, problemReply } from '../../src/api/http/problem.ts';
+import { noBody } from '../../src/api/http/replies.ts';
+import { SCOPES } from '../../src/api/http/scopes.ts';
+import { SALE_ID_PATTERN } from '../../src/limits.ts';
+import { IDEMPOTENCY_KEY_PATTERN } from '../../src/orders/content.ts';
+import { ORDER_NO_PATTERN } from '../../src/orders/order.ts';
 
 type Json = Record<string, unknown>;
 type Call = Entry & { who?: 'anyone' | 'shopper' | 'provider'; scope?: string };
 
-/** Schemas that the document has under a name of their own, by a call whose body they are, or an answer. */
-const NAMED = {
-  Purchase: ['POST /v1/orders', 'body'],
-  SaleTerms: ['PUT /v1/admin/sales/:saleId', 'body'],
-  RefundRequest: ['POST /v1/admin/orders/:orderNo/refunds', 'body'],
-  EndpointTerms: ['PUT /v1/admin/endpoints/:name', 'body'],
-  Order: ['POST /v1/orders', 202],
-  OrderList: ['GET /v1/orders', 200],
-  OrderWithSource: ['GET /v1/orders/:orderNo', 200],
-  PaymentPage: ['POST /v1/orders/:orderNo/payment', 201],
-  Sale: ['GET /v1/sales/:saleId', 200],
-  ShopSale: ['GET /v1/admin/sales/:saleId', 200],
-  ShopSaleList: ['GET /v1/admin/sales', 200],
-  StaffOrder: ['POST /v1/admin/orders/:orderNo/cancel', 200],
-  StaffOrderList: ['GET /v1/admin/orders', 200],
-  OrderFile: ['GET /v1/admin/orders/:orderNo', 200],
-  Refund: ['POST /v1/admin/orders/:orderNo/refunds', 200],
-  EventPage: ['GET /v1/admin/events', 200],
-  Consumer: ['GET /v1/admin/events/consumers/:name', 200],
-  ConsumerList: ['GET /v1/admin/events/consumers', 200],
-  Endpoint: ['GET /v1/admin/endpoints/:name', 200],
-  EndpointWithSecret: ['PUT /v1/admin/endpoints/:name', 201],
-  EndpointList: ['GET /v1/admin/endpoints', 200],
-  DeliveryPage: ['GET /v1/admin/endpoints/:name/deliveries', 200],
-  Status: ['GET /v1/admin/status', 200],
-} as const;
-
 const CALLS: [string, Call][] = [...Object.entries(SHOP_CALLS), ...Object.entries(ADMIN_CALLS)];
 
-const calls = new Map(CALLS);
-const names = z.registry<{ id: string }>();
-for (const [id, [call, where]] of Object.entries(NAMED)) {
-  const entry = calls.get(call);
-  const schema = where === 'body' ? entry?.body?.schema : entry?.replies[where];
-  if (!schema) throw new Error(`${id} is the schema of no call`);
-  names.add(schema, { id });
-}
-names.add(eventReply, { id: 'Event' });
-
-let rendered: string | undefined;
-
-/** As JSON text. Made once, in some tenths of a second. */
 export function openApiText(): string {
-  rendered ??= JSON.stringify(renderOpenApi());
-  return rendered;
+  return `${JSON.stringify(renderOpenApi(), undefined, 1)}\n`;
 }
 
 function renderOpenApi(): Json {
@@ -87,7 +51,7 @@ function renderOpenApi(): Json {
     servers: [{ url: '/' }],
     tags: TAGS,
     paths,
-    webhooks: { event: { post: eventOperation() } },
+    webhooks: { event: { post: eventOperation(schemas.components) } },
     components: {
       schemas: schemas.components,
       headers: { ...REPLY_HEADERS, RetryAfterAlways: { required: true, ...REPLY_HEADERS['Retry-After'] } },
@@ -177,10 +141,11 @@ function write(io: 'input' | 'output', schemas: ReadonlyMap<string, z.ZodType>) 
     z.toJSONSchema(z.object(Object.fromEntries(schemas)), {
       io,
       unrepresentable: 'any',
-      metadata: names,
       override({ zodSchema, jsonSchema: shown }) {
-        // What is said of it with `describe` and `meta`: also what a check says to the service alone.
-        Object.assign(shown, z.globalRegistry.get(zodSchema));
+        // zod leaves out examples of what is transformed as it is read. Ours are of what is sent.
+        const examples = z.globalRegistry.get(zodSchema)?.['examples'];
+        if (io === 'input' && examples !== undefined && !('$ref' in shown))
+          Object.assign(shown, { examples });
         // Answers may get new members; and no number is less exact than these bounds say.
         if (io === 'output' && shown.additionalProperties === false) delete shown.additionalProperties;
         if (shown.minimum === Number.MIN_SAFE_INTEGER) delete shown.minimum;
@@ -244,6 +209,7 @@ function problemName(code: ProblemCode): string {
 function operationOf(path: string, call: Call, schemas: Schemas): Json {
   const { id, does, body, who, scope } = call;
   const input = schemas.inputs[id];
+  const example = body && exampleOf(input, schemas.components);
   return {
     operationId: id,
     summary: does,
@@ -251,7 +217,10 @@ function operationOf(path: string, call: Call, schemas: Schemas): Json {
     security: securityOf(call),
     parameters: parametersOf(path, call, schemas),
     ...(body && {
-      requestBody: { required: body.isOptional !== true, content: { 'application/json': { schema: input } } },
+      requestBody: {
+        required: body.isOptional !== true,
+        content: { 'application/json': { schema: input, example } },
+      },
     }),
     responses: responsesOf(call, schemas),
   };
@@ -360,8 +329,18 @@ function parametersOf(path: string, { id, reads = [], who }: Call, schemas: Sche
 }
 
 const SIGNED_HEADERS: Json[] = [
-  { name: 'webhook-id', in: 'header', schema: { type: 'string' } },
-  { name: 'webhook-timestamp', in: 'header', schema: { type: 'string', pattern: '^\\d+$' } },
+  {
+    name: 'webhook-id',
+    in: 'header',
+    description: "The notice's id, the same at each attempt.",
+    schema: { type: 'string' },
+  },
+  {
+    name: 'webhook-timestamp',
+    in: 'header',
+    description: 'Unix seconds of this attempt.',
+    schema: { type: 'string', pattern: '^\\d+$' },
+  },
 ];
 
 /** OpenAPI 3.1 has no word for a stream: the schema of one is taken for that of each event. */
@@ -369,9 +348,10 @@ const ORDER_EVENT = {
   type: 'object',
   properties: {
     id: { type: 'string', description: 'The version of the order.' },
-    event: { type: 'string', const: 'order' },
+    event: { type: 'string', const: 'order', description: 'The type of the event.' },
     data: {
       type: 'string',
+      description: 'The order as JSON, as its own call shows it.',
       contentMediaType: 'application/json',
       contentSchema: { $ref: '#/components/schemas/Order' },
     },
@@ -381,16 +361,17 @@ const ORDER_EVENT = {
 
 function responsesOf(call: Call, schemas: Schemas): Json {
   const { id, replies, isEventStream, gives = {} } = call;
-  const type = isEventStream ? 'text/event-stream' : 'application/json';
   const answers = Object.entries(replies).map(([status, reply]: [string, z.ZodType]): [string, Json] => {
     const headers = headersOf(['X-Request-Id', ...(gives[Number(status)] ?? [])]);
-    const [first, ...others] = optionsOf(reply);
-    const schema = isEventStream ? ORDER_EVENT : schemas.replies[`${id} ${status}`];
-    const content = {
-      ...(first && { [type]: { schema } }),
-      ...(others.length > 0 && { 'text/csv': { schema: { type: 'string' } } }),
-    };
-    return [status, { description: reasonOf(status), headers, ...(first && { content }) }];
+    const description = [STATUSES[status], saidOf(reply).description].filter(Boolean).join(' ');
+    const [first, csv] = optionsOf(reply);
+    if (!first) return [status, { description, headers }];
+    const schema = schemas.replies[`${id} ${status}`];
+    const content = isEventStream
+      ? { 'text/event-stream': { schema: ORDER_EVENT, example: eventExample(schemas.components) } }
+      : { 'application/json': { schema, example: exampleOf(schema, schemas.components) } };
+    const inCsv = csv && { 'text/csv': { schema: { type: 'string' }, example: saidOf(csv).examples?.[0] } };
+    return [status, { description, headers, content: { ...content, ...inCsv } }];
   });
   return { ...Object.fromEntries(answers), ...refusalsOf(codesOf(call), gives) };
 }
@@ -431,8 +412,66 @@ function headersOf(headers: readonly (keyof typeof REPLY_HEADERS)[]): Json {
   return Object.fromEntries(headers.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 }
 
-function reasonOf(status: string): string {
-  return STATUS_CODES[status] ?? status;
+/** What a status says by itself; the schema of the answer says the rest. */
+const STATUSES: Record<string, string> = {
+  201: 'Made.',
+  202: 'Accepted; the rest follows.',
+  204: 'Done. There is no body.',
+  304: 'What the caller has is current. There is no body.',
+};
+
+const said = z.looseObject({ description: z.string().optional(), examples: z.array(z.unknown()).optional() });
+
+/** What is said of a schema where it stands. */
+function saidOf(schema: z.ZodType): z.infer<typeof said> {
+  return said.parse(z.globalRegistry.get(schema) ?? {});
+}
+
+// Examples.
+
+const jsonValue = z.looseObject({
+  $ref: z.string().optional(),
+  examples: z.array(z.unknown()).optional(),
+  enum: z.array(z.unknown()).optional(),
+  anyOf: z.array(z.unknown()).optional(),
+  properties: z.record(z.string(), z.unknown()).default({}),
+  required: z.array(z.string()).default([]),
+  minimum: z.number().default(0),
+});
+
+/** The schema's own, or one that is made of those of its required members: each text has one. */
+function exampleOf(schema: unknown, components: Json): unknown {
+  const {
+    $ref,
+    examples,
+    enum: values,
+    anyOf,
+    properties,
+    required,
+    minimum,
+    ...rest
+  } = jsonValue.parse(schema);
+  if (examples) return examples[0];
+  if ($ref !== undefined) return exampleOf(components[$ref.replace(/^.*\//, '')], components);
+  if ('const' in rest) return rest['const'];
+  if (values) return values[0];
+  if (anyOf) return exampleOf(anyOf[0], components);
+  switch (rest['type']) {
+    case 'object':
+      return Object.fromEntries(required.map((name) => [name, exampleOf(properties[name], components)]));
+    case 'array':
+      return [exampleOf(rest['items'], components)];
+    case 'integer':
+      return minimum;
+    case 'boolean':
+      return false;
+    default:
+      throw new Error(`there is no example of ${JSON.stringify(schema)}`);
+  }
+}
+
+function eventExample(components: Json): Json {
+  return { id: '1', event: 'order', data: JSON.stringify(exampleOf(components['Order'], components)) };
 }
 
 /** As the feed has it, and its time once more under the name that Standard Webhooks recommends. */
@@ -441,15 +480,18 @@ const PUSHED_EVENT = {
     { $ref: '#/components/schemas/Event' },
     {
       type: 'object',
-      properties: { timestamp: { type: 'string', format: 'date-time' } },
+      properties: {
+        timestamp: { type: 'string', format: 'date-time', description: 'The same as `occurredAt`.' },
+      },
       required: ['timestamp'],
     },
   ],
 };
 
 /** What an endpoint of the shop's is sent. */
-function eventOperation(): Json {
+function eventOperation(components: Json): Json {
   const text = { type: 'string' };
+  const example = eventReply.options[0].parse(exampleOf(components['Event'], components));
   return {
     operationId: 'receiveEvent',
     summary: "An event, pushed to the shop's endpoint and signed as Standard Webhooks are",
@@ -480,7 +522,12 @@ function eventOperation(): Json {
     ],
     requestBody: {
       required: true,
-      content: { 'application/json': { schema: PUSHED_EVENT } },
+      content: {
+        'application/json': {
+          schema: PUSHED_EVENT,
+          example: { ...example, timestamp: example.occurredAt },
+        },
+      },
     },
     responses: {
       '2XX': { description: 'It is safe, and is not sent again.' },
