@@ -29,7 +29,7 @@ export interface OrderNews {
 }
 
 /**
- * sold_out: no unit of any SKU is available. called_off: the sale or a SKU of it, for good. call_off_ended:
+ * sold_out: no unit of any SKU can be bought. called_off: the sale or a SKU of it, for good. call_off_ended:
  * all of its orders are cancelled or refunded, but for those that are listed. settled: the sale is closed and
  * no unit of it is held. gap: numbers are left out, because MySQL has lost commits or may have.
  */

@@ -197,6 +197,18 @@ export interface StockCount {
   sold: number;
 }
 
+type Offer = Pick<StockCount & Sale['skus'][number], 'available' | 'held' | 'calledOff'>;
+
+/** Units of a SKU that can be bought. */
+export function buyableOf({ available, calledOff }: Omit<Offer, 'held'>): number {
+  return calledOff ? 0 : available;
+}
+
+/** Whether no unit of these SKUs can be bought. @param isForGood also none that an unpaid order gives back */
+export function isSoldOut(skus: readonly Offer[], isForGood: boolean): boolean {
+  return skus.every(({ calledOff, available, held }) => calledOff || available + (isForGood ? held : 0) <= 0);
+}
+
 // A sale as its shop sees it: in the answers of the back office, and in events.
 
 export const SHOP_SALE_STATES = ['draft', ...SALE_STATES, 'archived'] as const;
@@ -233,10 +245,11 @@ export function snapshotSale(found: Snapshotted, stock: readonly StockCount[]) {
   };
 }
 
-/** What is available in a closed sale is unsold: no order can take it any more. */
+/** What is free in a closed sale is unsold: no order can take it any more. */
 function snapshotSku(item: Sale['skus'][number], count: StockCount | undefined, isClosed: boolean) {
   const { total, available, held, sold } = count ?? { ...item, available: item.total, held: 0, sold: 0 };
-  return { ...item, total, available, held, sold, ...(isClosed ? { unsold: available } : {}) };
+  const shown = buyableOf({ ...item, available });
+  return { ...item, total, available: shown, held, sold, ...(isClosed ? { unsold: available } : {}) };
 }
 
 // What a shop may change about a sale, and what it has changed.

@@ -6,7 +6,7 @@
 import { WARM_UP_AHEAD_MS } from '../limits.ts';
 import type { SalePage, SaleCursor } from '../sales/news.sql.ts';
 import type { SaleRecord } from '../sales/rows.sql.ts';
-import { isBehind, type DecidedSale } from '../sales/sale.ts';
+import { isBehind, isSoldOut, type DecidedSale } from '../sales/sale.ts';
 import type { SaleView } from '../sales/stock.redis.ts';
 import type { Stores } from '../stores/open.ts';
 
@@ -107,9 +107,9 @@ async function announceCourse(
   live: SaleView,
 ): Promise<void> {
   if (!hasOpened) await news.announceOpened(sale.saleId, live.skus);
-  const isSoldOut = live.skus.every(({ available }) => available <= 0);
-  if (isSoldOut && !soldOut.isAnnounced) await news.announceSoldOut(sale.saleId, soldOut.count, live.skus);
-  if (!isSoldOut && soldOut.isAnnounced) await news.noteAvailable(sale.saleId, soldOut.count);
+  const isOut = isSoldOut(live.skus, false);
+  if (isOut && !soldOut.isAnnounced) await news.announceSoldOut(sale.saleId, soldOut.count, live.skus);
+  if (!isOut && soldOut.isAnnounced) await news.noteAvailable(sale.saleId, soldOut.count);
 }
 
 async function announceEnd(

@@ -2,6 +2,7 @@
 
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { refuseOrders } from '../../src/sales/calling-off.ts';
 import type { Sale } from '../../src/sales/sale.ts';
 import { createSaleKeeper } from '../../src/workers/sale-keeper.ts';
 import { buildOrder, buildReserveRequest, buildSale, uniqueSaleId } from '../support/factories.ts';
@@ -119,6 +120,21 @@ describe('news', () => {
     await reserve(saleId, 'lamp', 1);
     await look();
     expect(await typesOf(saleId)).toEqual(['opened', 'sold_out', 'sold_out']);
+  });
+
+  test('sold out is announced when nothing but a called-off SKU is left', async () => {
+    const [lamp, mug] = buildSale().skus;
+    if (!lamp || !mug) throw new Error('a sale has two SKUs');
+    const { saleId } = await stores.openSale(buildSale({ skus: [{ ...lamp, total: 1 }, mug] }));
+    const by = { actor: 'grace', reason: null };
+    await refuseOrders(stores, { saleId, sku: 'mug', restock: false, ...by });
+    await look();
+    const before = await typesOf(saleId);
+
+    await reserve(saleId, 'lamp', 1);
+    await look();
+
+    expect((await typesOf(saleId)).slice(before.length)).toEqual(['sold_out']);
   });
 
   test('a worker that looked long ago announces no second time what was announced since', async () => {

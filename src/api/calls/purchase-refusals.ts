@@ -1,6 +1,7 @@
 /** What a purchase is answered with where it is refused, and which of its answers are final. */
 
 import type { ReserveOutcome } from '../../orders/reserve.redis.ts';
+import { isSoldOut } from '../../sales/sale.ts';
 import type { SaleView } from '../../sales/stock.redis.ts';
 import { Problem, saleNotFound, type TicketFault } from '../http/problem.ts';
 import type { OpenOrderReply } from '../http/replies.ts';
@@ -195,7 +196,8 @@ export async function isFinalAnswer(
 async function isLast(sku: string, readSale: () => Promise<SaleView>): Promise<boolean> {
   try {
     const { skus } = await readSale();
-    return skus.every((each) => each.sku === sku || each.calledOff || each.available + each.held === 0);
+    const others = skus.filter((each) => each.sku !== sku);
+    return isSoldOut(others, true);
   } catch {
     return false;
   }

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { Clock } from '../../clock.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import {
+  buyableOf,
   calledOffMark,
   saleSchema,
   saleStateOf,
@@ -121,9 +122,10 @@ function answer(call: CallContext, { text, tag }: SaleAnswer): void {
   call.body = text;
 }
 
-function writeView({ opensAtMs, closesAtMs, ...rest }: SaleView): string {
+function writeView({ opensAtMs, closesAtMs, skus, ...rest }: SaleView): string {
   return JSON.stringify({
     ...rest,
+    skus: skus.map((item) => ({ ...item, available: buyableOf(item) })),
     opensAt: new Date(opensAtMs).toISOString(),
     closesAt: new Date(closesAtMs).toISOString(),
   } satisfies SaleReply);
