@@ -4,13 +4,9 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { isUnavailable, selectRows, type Pool } from '../mysql/connection.ts';
 import { jsonText } from '../orders/content.ts';
+import { requestedBefore, type OwnPayment } from './own-payment.ts';
 import { refusalSchema, type Refusal, type RefundWish } from './payment.ts';
-import {
-  requestByOrder,
-  requestedBefore,
-  type OwnPayment,
-  type RequestRefundOutcome,
-} from './refunds.sql.ts';
+import { requestByOrder, type RequestRefundOutcome } from './refunds.sql.ts';
 import { unitsLeft } from './rows.sql.ts';
 
 /** For what refunds are requested. */

@@ -7,13 +7,11 @@ import {
   selectRows,
   type Pool,
   inTransaction,
+  atomically,
   type Executor,
   selectList,
 } from '../mysql/connection.ts';
 import { ANEW, COUNT_FAILURE, KEEP_PLACE, takeLease } from '../mysql/leases.ts';
-import type { Order } from '../orders/content.ts';
-import { isFree, type OrderUnits } from '../orders/order.ts';
-import type { StoredOrder } from '../orders/rows.sql.ts';
 import {
   recordAction,
   type Decision,
@@ -22,16 +20,15 @@ import {
   unpark as unparkWork,
 } from '../parked/parked.sql.ts';
 import {
-  MAX_REFUNDS_PER_ORDER,
-  sumRefunds,
-  sumDisputes,
-  sumReversals,
-  type PaymentStatus,
-  type Refusal,
-  type Reversal,
-  type RefundWish,
-  REFUND_REASONS,
-} from './payment.ts';
+  decideRefund,
+  requestedBefore,
+  toOwnPayment,
+  unitsOf,
+  type Asked,
+  type NoRefund,
+  type OwnPayment,
+} from './own-payment.ts';
+import { sumDisputes, type PaymentStatus, type Refusal, type Reversal, REFUND_REASONS } from './payment.ts';
 import { readLimitRule, lockReversals, applyReversals, readReversals } from './reversals.sql.ts';
 import {
   makePartDue,
@@ -39,12 +36,10 @@ import {
   setRefundTarget,
   lockPaymentAndOrder,
   selectPayments,
-  type Payment,
   makeIdleRefundSignalDue,
   makeRefundDue,
   insertRefund,
   readRefundsOf,
-  unitsLeft,
   finishRefundRows,
   type NewRefund,
   type Refund,
@@ -62,67 +57,44 @@ export interface RequestedRefund {
   currency: string;
 }
 
-/**
- * exceeds: so much is left to be refunded, in minor units. not-taken: the provider cannot send it back.
- * no-units: of this SKU the order has fewer units left that were not refunded before.
- */
+/** not-taken: the provider cannot send it back. */
 export type RequestRefundOutcome =
   | ({ kind: 'requested' } & RequestedRefund)
   | ({ kind: 'repeated' } & RequestedRefund)
-  | { kind: 'unknown' | 'not-refundable' | 'key-reused' | 'too-many' | 'charges-refunded' }
-  | { kind: 'exceeds'; refundable: number; currency: string }
+  | { kind: 'unknown' | 'key-reused' }
   | { kind: 'not-taken'; fault: string }
-  | { kind: 'no-units'; sku: string; refundable: number };
+  | NoRefund;
 
 /**
  * Staff send back all or a part of an order's money. A repeat under its key returns the same refund.
- * @param asked or what decides it under the order's lock; undefined: nothing is left to ask for
+ * @param asked or what decides it under the order's lock
  */
 export function requestByOrder(
-  pool: Pool,
+  executor: Executor,
   orderNo: string,
-  asked: RefundWish | ((own: OwnPayment) => RefundWish | 'not-refundable' | undefined),
+  asked: Asked,
   decision: Decision,
   { idempotencyKey, fingerprint }: RefundRequestKey,
   refundFault: (price: { amount: number; currency: string }) => string | undefined = () => undefined,
 ): Promise<RequestRefundOutcome> {
-  return inTransaction(pool, async (connection) => {
+  return atomically(executor, async (connection) => {
     const own = await lockOwnPayment(connection, orderNo);
     if (own === 'unknown' || own === 'not-paid')
       return { kind: own === 'unknown' ? 'unknown' : 'not-refundable' };
+    const { currency } = own.payment;
     const repeated = own.refunds.find((refund) => refund.idempotencyKey === idempotencyKey);
     if (repeated)
       return repeated.fingerprint === fingerprint
-        ? { kind: 'repeated', refund: repeated, currency: own.payment.currency }
+        ? { kind: 'repeated', refund: repeated, currency }
         : { kind: 'key-reused' };
-    if (own.refunds.length >= MAX_REFUNDS_PER_ORDER) return { kind: 'too-many' };
-    if (own.isMixed) return { kind: 'not-refundable' };
-    const { payment, stored } = own;
-    const { currency } = payment;
-    const wish = typeof asked === 'function' ? asked(own) : asked;
-    if (wish === 'not-refundable') return { kind: wish };
-    if (!wish) return { kind: 'exceeds', refundable: 0, currency };
-    const before = requestedBefore(own, wish.kind === 'all');
-    const left = Math.max(0, own.refundable - before);
-    const hasCharges = wish.kind === 'units' && wish.charges;
-    if (hasCharges && own.refunds.some(({ charges, status }) => charges && status !== 'failed'))
-      return { kind: 'charges-refunded' };
-    const units = unitsOf(wish, stored.order, own.refunds);
-    if ('sku' in units) return { kind: 'no-units', ...units };
-    const amount = amountOf(wish, units.items, stored.order, left);
-    // Of a free order all goes back, once, although that is no money.
-    const isOver = payment.amount > 0 || payment.status === 'refunded';
-    const isNothing = amount === 0 && wish.kind === 'all' && isOver;
-    if (amount > left || isNothing) return { kind: 'exceeds', refundable: left, currency };
-    const fault = amount > 0 ? refundFault({ amount, currency }) : undefined;
+    const decided = decideRefund(own, asked);
+    if (decided.kind !== 'refund') return decided;
+    const { kind: _, restoresLimit, ...rest } = decided;
+    const fault = rest.amount > 0 ? refundFault({ amount: rest.amount, currency }) : undefined;
     if (fault !== undefined) return { kind: 'not-taken', fault };
     const refund = await writeRefund(connection, own, {
-      ...units,
-      amount,
-      target: amount === 0 ? payment.refundTarget : before + amount,
-      charges: wish.kind === 'all' || hasCharges,
-      restock: wish.restock,
-      restoresLimit: wish.restoresLimit ?? (await readLimitRule(connection, stored.order.saleId)),
+      ...rest,
+      restoresLimit: restoresLimit ?? (await readLimitRule(connection, own.stored.order.saleId)),
       ...decision,
       idempotencyKey,
       fingerprint,
@@ -185,43 +157,6 @@ async function requestWholePayment(
     fingerprint: null,
   });
   return true;
-}
-
-/**
- * Minor units that go back by earlier requests and by provider staff; a request adds to them. One of all the
- * money includes what is only pending: that is not sent twice, and is sent by this request where it fails.
- */
-export function requestedBefore({ payment, succeeded, refunding }: OwnPayment, isOfAll: boolean): number {
-  return Math.max(payment.refundTarget, isOfAll ? succeeded : refunding);
-}
-
-/** The units that it is about, or of which the order has fewer that were not refunded before. */
-function unitsOf(
-  wish: RefundWish,
-  order: Order,
-  earlier: readonly Refund[],
-): { items: OrderUnits[] | null } | { sku: string; refundable: number } {
-  if (wish.kind === 'money') return { items: null };
-  const rest = unitsLeft(order, earlier);
-  if (wish.kind === 'all') return { items: rest.length > 0 ? rest : null };
-  for (const { sku, quantity } of wish.items) {
-    const refundable = rest.find((line) => line.sku === sku)?.quantity ?? 0;
-    if (quantity > refundable) return { sku, refundable };
-  }
-  return { items: wish.items };
-}
-
-function amountOf(wish: RefundWish, units: readonly OrderUnits[] | null, order: Order, left: number): number {
-  if (wish.kind === 'all') return left;
-  if (wish.amount !== undefined) return wish.amount;
-  if (isFree(order)) return 0;
-  const { items, charges = [] } = order;
-  const prices = new Map(items.map(({ sku, unitPrice }) => [sku, unitPrice]));
-  const price = (units ?? []).reduce((sum, { sku, quantity }) => sum + quantity * (prices.get(sku) ?? 0), 0);
-  // A discount among the charges may be worth more than these units.
-  const more =
-    wish.kind === 'units' && wish.charges ? charges.reduce((sum, { amount }) => sum + amount, 0) : 0;
-  return Math.max(0, price + more);
 }
 
 /** With money it becomes due, without it is settled at once. The refund's workflow gives back its units. */
@@ -308,20 +243,6 @@ export function withdraw(
 
 const orderNoRow = z.object({ order_no: z.string() });
 
-/** An order's own payment, locked, with what was requested of it and what went back. */
-export interface OwnPayment {
-  payment: Payment;
-  stored: StoredOrder;
-  /** What staff requested of it, the oldest first. */
-  refunds: Refund[];
-  /** Minor units of refunds that succeeded, and with those that are pending. */
-  succeeded: number;
-  refunding: number;
-  /** Minor units that may go back in all: what was paid, less what is disputed or was charged back. */
-  refundable: number;
-  isMixed: boolean;
-}
-
 /** unknown: the order is not stored. not-paid: no payment has paid for it. */
 async function lockOwnPayment(
   connection: PoolConnection,
@@ -339,19 +260,7 @@ async function lockOwnPayment(
   }
   const { payment, stored } = locked;
   const reversals = await lockReversals(connection, [payment.provider, payment.providerPaymentId]);
-  const totals = sumReversals(payment.currency, reversals);
-  const { succeeded, pending } = sumRefunds(payment.currency, reversals);
-  const refunding = succeeded + pending;
-  const chargedBack = totals.succeeded + totals.pending - refunding;
-  return {
-    payment,
-    stored,
-    refunds: await readRefundsOf(connection, orderNo),
-    succeeded,
-    refunding,
-    refundable: payment.status === 'refunded' ? 0 : payment.amount - chargedBack,
-    isMixed: totals.isMixed,
-  };
+  return toOwnPayment(payment, stored, await readRefundsOf(connection, orderNo), reversals);
 }
 
 const targetRow = z.object({ target: z.int(), due: z.coerce.boolean() });
