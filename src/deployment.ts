@@ -11,7 +11,7 @@ export interface Deployment {
  * The number of the form in which the stores keep what they keep. It is counted up when a release could not
  * read, or would spoil, what an earlier one has stored; the migration of that release then carries it over.
  */
-export const STORES_FORMAT = 9;
+export const STORES_FORMAT = 10;
 
 /** A store is another deployment's, or of another format: the process must not touch it. */
 export class WrongDeploymentError extends Error {

@@ -7,7 +7,7 @@ import { refuseOrders } from '../sales/calling-off.ts';
 import type { Stores } from '../stores/open.ts';
 import type { CallOffInput } from '../workflows/contract.ts';
 
-/** Orders of one page: one transaction, and at most as many refunds as may be under way. */
+/** Orders of one page, at most: one transaction, and at most as many refunds as may be under way. */
 const PAGE_SIZE = 100;
 /**
  * Refunds of one job that are worked on at once. They begin at most fifty a second, and each takes its share
@@ -15,13 +15,12 @@ const PAGE_SIZE = 100;
  */
 const REFUNDS_AT_ONCE = 50;
 /**
- * From so many refunds on that the provider refuses, and such a part of all that were asked for, it refuses
- * all, say because the shop's account is empty. Each is tried again every ten minutes, so these cost it a
- * call a second, or a few.
+ * If the provider has refused 500 refunds and 5 % of all, we assume that it refuses everything, for example
+ * because the account is empty. Each is tried again every ten minutes: a call a second, or a few.
  */
 const REFUSED_MAX = 500;
 const REFUSED_PART = 1 / 20;
-/** The others are asked for so many a pass then: by them it shows when it takes them again. */
+/** Then request only ten per pass, to notice when it accepts refunds again. */
 const TRIED_AT_ONCE = 10;
 /** Several to each heartbeat timeout of the workflow. */
 const HEARTBEAT_EVERY_MS = 2_000;
@@ -105,12 +104,12 @@ async function closeOpen(stores: Stores, job: CallOffJob, after: string): Promis
     const shown = await reservations.readOrders(orderNos);
     return new Set(shown.flatMap((found) => (found?.state.status === 'paid' ? [found.order.orderNo] : [])));
   };
-  const { open, closed, last } = await callingOffs.closeOpen(job, after, PAGE_SIZE, readShownPaid);
+  const { open, closed, next } = await callingOffs.closeOpen(job, after, PAGE_SIZE, readShownPaid);
   // Where this gets lost, the end of each order is projected later.
   await follow(stores, closed);
-  const next: CallOffCursor =
-    last === undefined ? { phase: 'paid', after: '' } : { phase: 'open', after: last };
-  return { next, left: open, isFull: false };
+  const cursor: CallOffCursor =
+    next === undefined ? { phase: 'paid', after: '' } : { phase: 'open', after: next };
+  return { next: cursor, left: open, isFull: false };
 }
 
 /** Asks the money of paid orders back, as far as refunds have ended. */
@@ -121,14 +120,14 @@ async function askBack(
   signal: AbortSignal,
 ): Promise<CallOffPage> {
   const { jobId, saleId } = job;
-  const page = await callingOffs.listPaid(job, after, PAGE_SIZE);
+  const { orders, next } = await callingOffs.listPaid(job, after, PAGE_SIZE);
   // Counted once there is something to ask for: it reads all refunds that are under way, and most pages of a
   // later pass have nothing.
   let room: number | undefined;
   let isRefusing = false;
   let last = after;
   let asked = 0;
-  for (const { orderNo, payment, isRequested } of page) {
+  for (const { orderNo, payment, isRequested } of orders) {
     if (!isRequested && payment !== 'refunded') {
       if (room === undefined) {
         const pending = await callingOffs.countPending(jobId);
@@ -158,7 +157,7 @@ async function askBack(
   }
   // The pass ends, as the pause until the next one grows.
   if (isRefusing) return { next: undefined, left: asked + 1, isFull: false };
-  if (page.length === PAGE_SIZE) return { next: { phase: 'paid', after: last }, left: asked, isFull: false };
+  if (next !== undefined) return { next: { phase: 'paid', after: next }, left: asked, isFull: false };
   // At the end of the pass: those of earlier pages may be under way yet.
   const { unended } = await callingOffs.countPending(jobId);
   return { next: undefined, left: asked + unended, isFull: false };

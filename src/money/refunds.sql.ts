@@ -162,7 +162,7 @@ async function requestWholePayment(
 /** With money it becomes due, without it is settled at once. The refund's workflow gives back its units. */
 async function writeRefund(
   connection: PoolConnection,
-  { payment, stored, succeeded }: OwnPayment,
+  { payment, stored, succeeded, refunding }: OwnPayment,
   refund: Omit<NewRefund, 'orderNo' | 'paymentId' | 'refusalsBefore'>,
 ): Promise<Refund> {
   const { paymentId, providerPaymentId, currency, status } = payment;
@@ -171,7 +171,12 @@ async function writeRefund(
   await insertRefund(connection, { ...refund, orderNo, paymentId, refusalsBefore: payment.refusals });
   if (amount > 0) await makePartDue(connection, paymentId, target);
   else await makeRefundSignalDue(connection, paymentId);
-  await finishRefundRows(connection, paymentId, status === 'refunded' ? payment.amount : succeeded);
+  await finishRefundRows(
+    connection,
+    paymentId,
+    status === 'refunded' ? payment.amount : succeeded,
+    refunding,
+  );
   if (target >= payment.amount) await unparkWork(connection, 'payment', providerPaymentId);
   else await resolveStockDecision(connection, providerPaymentId);
   if (payment.amount === 0) await endFree(connection, { payment, stored });

@@ -191,7 +191,8 @@ export async function applyReversals(
   const mayPayAgain = await isDisputeNotLost(connection, payment, changed);
   const next = statusAfter(payment, totals, { refunded: refunds.succeeded, mayPayAgain });
   if (next !== payment.status) await changeStatus(connection, payment, next);
-  await finishRefundRows(connection, paymentId, next === 'refunded' ? amount : refunds.succeeded);
+  const refunded = next === 'refunded' ? amount : refunds.succeeded;
+  await finishRefundRows(connection, paymentId, refunded, refunds.succeeded + refunds.pending);
   await showReversals(connection, payment, next, { totals, refunds, changed });
   const current = stored && (await updateOrderPayment(connection, payment, next, totals, stored));
 

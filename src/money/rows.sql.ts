@@ -224,7 +224,7 @@ const REFUND = selectList(refundRow, { isStockGiven: 'stock_given', isLimitGiven
 export type Refund = z.infer<typeof refundRow>;
 
 /** The refunds whose money is back, and whose units are to be given back. */
-export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND NOT given_back AND items IS NOT NULL`;
+export const IS_GIVE_BACK_DUE = `status = 'succeeded' AND given_back = FALSE AND items IS NOT NULL`;
 
 /**
  * What its give-back is known by in Redis and in the ledger. Beside all requests an order has one of a kind,
@@ -329,18 +329,23 @@ export async function hasGiveBack(
   return (await selectRefunds(reader, 'order_no = ? AND kind = ? LIMIT 1', [orderNo, kind])).length > 0;
 }
 
-/** Ends those refunds of a payment whose money is back, and takes up those again whose money is not. */
+/**
+ * Ends those refunds of a payment whose money is back, and takes up those again whose money is not.
+ * @param refunded minor units of refunds that succeeded
+ * @param refunding with those that are pending: the provider has accepted them
+ */
 export async function finishRefundRows(
   connection: PoolConnection,
   paymentId: number,
   refunded: number,
+  refunding: number,
 ): Promise<void> {
   await modify(
     connection,
-    `UPDATE refunds SET ended_at = IF(target <= ?, COALESCE(ended_at, NOW(3)), NULL),
+    `UPDATE refunds SET ended_at = IF(target <= ?, COALESCE(ended_at, NOW(3)), NULL), accepted = target <= ?,
        refusal = IF(target <= ?, NULL, refusal), status = IF(target <= ?, 'succeeded', 'requested')
      WHERE payment_id = ? AND status <> 'failed'`,
-    [refunded, refunded, refunded, paymentId],
+    [refunded, Math.max(refunded, refunding), refunded, refunded, paymentId],
   );
 }
 

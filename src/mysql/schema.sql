@@ -106,6 +106,8 @@ CREATE TABLE IF NOT EXISTS sale_changes (
 -- Sales and SKUs that were called off for good, each with the job that cancels its orders and sends their money back.
 -- sku: empty: the sale as a whole. passes: of the job over all orders. ended_at: the last pass found nothing left.
 -- news: since the last pass began an order was stored that is paid and was not seen by it, so the job does not end.
+-- asked, cancelled, late: counted in the transactions that request a refund, cancel an order, or refuse a payment that
+-- came too late, so that a report reads no orders.
 CREATE TABLE IF NOT EXISTS calling_offs (
   job_id CHAR(26) NOT NULL PRIMARY KEY,
   sale_id VARCHAR(32) NOT NULL,
@@ -115,6 +117,12 @@ CREATE TABLE IF NOT EXISTS calling_offs (
   reason VARCHAR(500) NULL,
   passes INT UNSIGNED NOT NULL DEFAULT 0,
   news BOOLEAN NOT NULL DEFAULT FALSE,
+  asked_orders INT UNSIGNED NOT NULL DEFAULT 0,
+  asked_amount BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  cancelled_orders INT UNSIGNED NOT NULL DEFAULT 0,
+  cancelled_amount BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  late_orders INT UNSIGNED NOT NULL DEFAULT 0,
+  late_amount BIGINT UNSIGNED NOT NULL DEFAULT 0,
   called_off_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   ended_at DATETIME(3) NULL,
   UNIQUE KEY calling_offs_once (sale_id, sku),
@@ -333,7 +341,7 @@ CREATE TABLE IF NOT EXISTS reversals (
 -- back). target: what has gone back of the payment once this refund
 -- has ended. refusal: as refund_refusal of the payment. items: JSON, the units that it is about; null: none. given_back: what it gives back is booked;
 -- stock_given, limit_given: what that was. refusals_before: refund_refusals of the payment when it was requested.
--- status: requested, succeeded, failed (withdrawn).
+-- status: requested, succeeded, failed (withdrawn). accepted: the provider has taken it, so its money is back or pending.
 CREATE TABLE IF NOT EXISTS refunds (
   refund_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   order_no VARCHAR(80) NOT NULL,
@@ -348,6 +356,7 @@ CREATE TABLE IF NOT EXISTS refunds (
   given_back BOOLEAN NOT NULL DEFAULT FALSE,
   stock_given BOOLEAN NOT NULL DEFAULT FALSE,
   limit_given BOOLEAN NOT NULL DEFAULT FALSE,
+  accepted BOOLEAN NOT NULL DEFAULT FALSE,
   refusals_before INT UNSIGNED NOT NULL DEFAULT 0,
   refusal TEXT NULL,
   reason VARCHAR(500) NULL,
@@ -359,7 +368,7 @@ CREATE TABLE IF NOT EXISTS refunds (
   ended_at DATETIME(3) NULL,
   UNIQUE KEY refunds_request (order_no, idempotency_key),
   -- Those of one job, which have the same key, counted from the index alone.
-  KEY refunds_of_key (idempotency_key, status, given_back, amount),
+  KEY refunds_of_key (idempotency_key, status, accepted, given_back, amount),
   KEY refunds_of_payment (payment_id, target)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
@@ -539,4 +548,4 @@ CREATE TABLE IF NOT EXISTS deployment (
   CONSTRAINT deployment_once CHECK (only_row = 1)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 9);
+INSERT IGNORE INTO deployment (only_row, deployment_id, format) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), 10);

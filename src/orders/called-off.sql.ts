@@ -21,14 +21,24 @@ export interface CalledOff {
   sku: string;
 }
 
-/** Orders that were looked at, in the order of their numbers. */
+/** Orders that were read for one page, whatever they contain. They take MySQL some dozens of ms. */
+const READ_AT_ONCE = 10_000;
+
+/** Orders that were called off, by their numbers. */
+export interface CalledOffPage<T> {
+  orders: T[];
+  /** The next page begins after it; undefined: there are no more. */
+  next: string | undefined;
+}
+
+/** Orders that were read, in the order of their numbers. */
 export interface PageOfOpen {
   /** Still open, also those that are being ended already. */
   open: number;
   /** To be projected. */
   closed: OrderChange[];
-  /** The last one; undefined: there are no more. */
-  last: string | undefined;
+  /** The next page begins after it; undefined: there are no more. */
+  next: string | undefined;
 }
 
 /** A paid order, and what its job has done about it. */
@@ -41,10 +51,11 @@ export interface PaidOrder {
 
 const calledOffRow = z.object({ job_id: z.string(), sale_id: z.string(), sku: z.string() });
 const orderNoRow = z.object({ order_no: z.string() });
+const openRow = z.object({ orderNo: z.string(), total: z.int() });
 const paidRow = z.object({
-  order_no: z.string(),
+  orderNo: z.string(),
   payment: stateColumns.payment,
-  requested: z.coerce.boolean(),
+  isRequested: z.coerce.boolean(),
 });
 
 const CALL_OFF = { kind: 'close', reason: 'called_off' } as const;
@@ -98,8 +109,8 @@ export function closeOpen(
   return withSmallerPages(
     limit,
     async (most) => {
-      const orderNos = await listOpen(pool, calledOff, after, most);
-      const last = orderNos.length === most ? orderNos.at(-1) : undefined;
+      const { orders, next } = await listOpen(pool, calledOff, after, most);
+      const orderNos = orders.map(({ orderNo }) => orderNo);
       const kept = orderNos.length > 0 ? await readKept(orderNos) : new Set();
       const toClose = orderNos.filter((orderNo) => !kept.has(orderNo));
       const lock = (connection: PoolConnection) =>
@@ -113,52 +124,74 @@ export function closeOpen(
       return {
         open: kept.size + outcomes.length,
         closed: closed.map(({ order: { orderNo }, state }) => ({ orderNo, state })),
-        last,
+        next,
       };
     },
     async (error) => {
-      const [orderNo] = await listOpen(pool, calledOff, after, 1);
-      if (orderNo === undefined) return { open: 0, closed: [], last: undefined };
+      const { orders, next } = await listOpen(pool, calledOff, after, 1);
+      if (!orders[0]) return { open: 0, closed: [], next };
+      const { orderNo } = orders[0];
       const facts = { cause: 'step_failing', inputs: { orderNo, step: null } } as const;
       await parkWork(pool, 'order', orderNo, `it cannot be closed: ${String(error)}`, facts);
-      return { open: 1, closed: [], last: orderNo };
+      return { open: 1, closed: [], next };
     },
   );
 }
 
-async function listOpen(
+/** A page of the open orders, after this one, with their totals in minor units. */
+export function listOpen(
   pool: Pool,
-  { saleId, sku }: CalledOff,
+  calledOff: CalledOff,
   after: string,
   limit: number,
-): Promise<string[]> {
-  const listed = await selectRows(
-    pool,
-    orderNoRow,
-    `SELECT o.order_no FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-     WHERE o.sale_id = ? AND o.status = 'awaiting_payment' AND o.order_no > ? ORDER BY o.order_no LIMIT ?`,
-    [...(sku === '' ? [] : [sku]), saleId, after, limit],
-  );
-  return listed.map((row) => row.order_no);
+): Promise<CalledOffPage<z.infer<typeof openRow>>> {
+  return listPage(pool, calledOff, { status: 'awaiting_payment', after, limit }, openRow, 'o.total');
 }
 
-/** A page of the paid orders, after this one, by their numbers. */
-export async function listPaid(
+/** A page of the paid orders, after this one. */
+export function listPaid(
   pool: Pool,
-  { jobId, saleId, sku }: CalledOff & { jobId: string },
+  { jobId, ...calledOff }: CalledOff & { jobId: string },
   after: string,
   limit: number,
-): Promise<PaidOrder[]> {
-  const rows = await selectRows(
+): Promise<CalledOffPage<PaidOrder>> {
+  const isRequested = `EXISTS (SELECT 1 FROM refunds r
+    WHERE r.order_no = o.order_no AND r.idempotency_key = ?) AS isRequested`;
+  const columns = `o.payment, ${isRequested}`;
+  return listPage(pool, calledOff, { status: 'paid', after, limit }, paidRow, columns, [keyOf({ jobId })]);
+}
+
+/**
+ * Of a SKU that few orders have, a page has fewer than `limit`, or none: it ends with the orders that are
+ * read for it.
+ */
+async function listPage<T extends z.ZodType<{ orderNo: string }>>(
+  pool: Pool,
+  { saleId, sku }: CalledOff,
+  { status, after, limit }: { status: OrderState['status']; after: string; limit: number },
+  row: T,
+  columns: string,
+  values: unknown[] = [],
+): Promise<CalledOffPage<z.infer<T>>> {
+  const from = 'orders o FORCE INDEX (orders_of_sale_status)';
+  const which = 'o.sale_id = ? AND o.status = ? AND o.order_no > ?';
+  const [last] =
+    sku === ''
+      ? []
+      : await selectRows(
+          pool,
+          orderNoRow,
+          `SELECT o.order_no FROM ${from} WHERE ${which} ORDER BY o.order_no LIMIT 1 OFFSET ?`,
+          [saleId, status, after, READ_AT_ONCE - 1],
+        );
+  const orders = await selectRows(
     pool,
-    paidRow,
-    `SELECT o.order_no, o.payment, r.refund_id IS NOT NULL AS requested
-     FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-     LEFT JOIN refunds r ON r.order_no = o.order_no AND r.idempotency_key = ?
-     WHERE o.sale_id = ? AND o.status = 'paid' AND o.order_no > ? ORDER BY o.order_no LIMIT ?`,
-    [...(sku === '' ? [] : [sku]), keyOf({ jobId }), saleId, after, limit],
+    row,
+    `SELECT o.order_no AS orderNo, ${columns} FROM ${from} ${ofSku(sku)}
+     WHERE ${which}${last ? ' AND o.order_no <= ?' : ''} ORDER BY o.order_no LIMIT ?`,
+    [...values, ...(sku === '' ? [] : [sku]), saleId, status, after, ...(last ? [last.order_no] : []), limit],
   );
-  return rows.map((row) => ({ orderNo: row.order_no, payment: row.payment, isRequested: row.requested }));
+  return { orders, next: orders.length === limit ? orders.at(-1)?.orderNo : last?.order_no };
 }
 
 /** From the orders to their lines, never the other way: a line of another sale may name the same SKU. */

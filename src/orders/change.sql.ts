@@ -11,7 +11,7 @@ import { ANEW, readClockMs } from '../mysql/leases.ts';
 import { park, unparkAll } from '../parked/parked.sql.ts';
 import { decide, type Change, type LockedOrder, type Refusal, type Wish } from './change.ts';
 import { isFinal, type OrderState } from './order.ts';
-import { bookMovements, extendedUntilOf, recordEvents, type Booking } from './rows.sql.ts';
+import { bookMovements, extendedUntilOf, recordEvents, type Booking, type JobCount } from './rows.sql.ts';
 
 /** How long the start of a workflow may take, from its claim. Then another relay may start it. */
 export const START_CLAIM_MS = 30_000;
@@ -70,14 +70,14 @@ interface Draft<T> {
   before: T;
   state: OrderState;
   states: OrderState[];
-  bookings: Booking[];
+  bookings: (Booking | JobCount)[];
   decided: Change | Refusal;
 }
 
-/** The outcomes of a page of orders, and their movements of stock. The caller books these last. */
+/** The outcomes of a page of orders, and what is to be counted of them. The caller books these last. */
 export interface PageOutcome<T extends LockedOrder> {
   outcomes: Outcome<T>[];
-  bookings: Booking[];
+  bookings: (Booking | JobCount)[];
 }
 
 /** Changes orders that the caller's transaction has locked. */
@@ -94,7 +94,7 @@ export async function changeLocked<T extends LockedOrder>(
   const drafts: Draft<T>[] = [];
   const applied: number[] = [];
   for (const before of orders) {
-    const { orderNo } = before.order;
+    const { orderNo, saleId, items, total } = before.order;
     const hasOpenPage = paged.has(orderNo);
     const asksTime = wish.kind === 'cancel' && wish.byWorkflow;
     const extensionLeftMs = asksTime ? await readExtensionLeftMs(connection, before.state) : 0;
@@ -110,14 +110,17 @@ export async function changeLocked<T extends LockedOrder>(
       if (decided.kind !== 'changed') return decided;
       draft.states.push(...decided.states);
       draft.state = decided.states.at(-1) ?? draft.state;
-      const { saleId, items } = before.order;
       if (decided.movement) draft.bookings.push({ movement: decided.movement, orderNo, saleId, items });
+      if (decided.movement === 'release' && draft.state.reason === 'called_off')
+        draft.bookings.push({ counter: 'cancelled', saleId, items, amount: total });
       return decided;
     };
     for (const payment of received.filter((one) => one.orderNo === orderNo)) {
       const decided = apply({ kind: 'pay', ...payment });
       if (decided.kind === 'changed') applied.push(payment.paymentId);
       else await refusePayment(connection, before, payment, decided);
+      if (decided.kind === 'refund' && draft.state.reason === 'called_off')
+        draft.bookings.push({ counter: 'late', saleId, items, amount: payment.amount });
     }
     draft.decided = apply(wish);
     drafts.push(draft);

@@ -262,15 +262,32 @@ export interface Booking {
   part?: string;
 }
 
+/** What jobs count of an order that they called off: that it was cancelled, or that a payment came late. */
+export interface JobCount {
+  counter: 'cancelled' | 'late';
+  saleId: string;
+  items: readonly OrderUnits[];
+  /** Minor units. */
+  amount: number;
+}
+
 /**
  * Books the movements of a transaction. It must be the transaction's last call: every transaction needs the
  * counters' rows, so they are locked once per SKU, in the order of sale and SKU, and only until the commit.
+ * Jobs are counted for before, as other transactions lock their rows earlier.
  * @throws UnknownSkuError, or the violation of the CHECK when more would be held than exists
  */
-export async function bookMovements(connection: PoolConnection, bookings: readonly Booking[]): Promise<void> {
-  const lines = bookings.flatMap(({ items, part = '', ...booking }) =>
-    items.map((item) => ({ ...booking, part, ...item })),
+export async function bookMovements(
+  connection: PoolConnection,
+  booked: readonly (Booking | JobCount)[],
+): Promise<void> {
+  await countForJobs(
+    connection,
+    booked.filter((one) => 'counter' in one),
   );
+  const lines = booked
+    .filter((one) => 'movement' in one)
+    .flatMap(({ items, part = '', ...booking }) => items.map((item) => ({ ...booking, part, ...item })));
   if (lines.length === 0) return;
   await modify(
     connection,
@@ -287,6 +304,24 @@ export async function bookMovements(connection: PoolConnection, bookings: readon
     );
     if (changed !== 1) throw new UnknownSkuError(`sale ${saleId} has no SKU ${sku}`);
   }
+}
+
+/** For the job of the sale as a whole, and for those of the order's SKUs: most have none. */
+async function countForJobs(connection: PoolConnection, counts: readonly JobCount[]): Promise<void> {
+  const sums = new Map<string, { values: [number, number]; counter: string; saleId: string; sku: string }>();
+  for (const { counter, saleId, items, amount } of counts)
+    for (const sku of ['', ...items.map((item) => item.sku)]) {
+      const key = [saleId, sku, counter].join(' ');
+      const sum = sums.get(key) ?? { values: [0, 0], counter, saleId, sku };
+      sums.set(key, { ...sum, values: [sum.values[0] + 1, sum.values[1] + amount] });
+    }
+  for (const [, { values, counter, saleId, sku }] of [...sums].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+    await modify(
+      connection,
+      `UPDATE calling_offs SET ${counter}_orders = ${counter}_orders + ?, ${counter}_amount = ${counter}_amount + ?
+       WHERE sale_id = ? AND sku = ?`,
+      [...values, saleId, sku],
+    );
 }
 
 function sumBySku(lines: readonly { saleId: string; sku: string; movement: Movement; quantity: number }[]) {

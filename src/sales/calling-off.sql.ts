@@ -5,6 +5,7 @@
 
 import { ulid } from 'ulidx';
 import { z } from 'zod';
+import { keyOf, previewRefunds } from '../money/called-off.sql.ts';
 import type { Refusal } from '../money/payment.ts';
 import {
   inTransaction,
@@ -14,7 +15,7 @@ import {
   type Pool,
   type PoolConnection,
 } from '../mysql/connection.ts';
-import { ofSku, type CalledOff } from '../orders/called-off.sql.ts';
+import { listOpen, listPaid, ofSku, type CalledOff } from '../orders/called-off.sql.ts';
 import { recordAction, type Decision } from '../parked/parked.sql.ts';
 import { lockSale, readSale, recordShopEvent, type SaleRecord } from './rows.sql.ts';
 import { snapshotSale } from './sale.ts';
@@ -201,60 +202,81 @@ export async function noteException(
 
 const exceptionRow = z.object({ orderNo: z.string(), cause: z.enum(EXCEPTION_CAUSES) });
 
-const countRow = z.object({ status: z.string(), orders: z.coerce.number(), amount: z.coerce.number() });
-const sumRow = z.object({ orders: z.coerce.number(), amount: z.coerce.number() });
+const figureRow = z.object({
+  figure: z.enum(['open', 'cancelled', 'late', 'requested', 'withdrawn', 'asked']),
+  orders: z.coerce.number(),
+  amount: z.coerce.number(),
+});
 const currencyRow = z.object({ currency: z.string() });
 
-/** `amount` in minor units. */
-export type Sum = z.infer<typeof sumRow>;
+/** Orders, and their money in minor units. */
+export interface Sum {
+  orders: number;
+  amount: number;
+}
+
 export type CallOffException = z.infer<typeof exceptionRow> & {
   /** What the provider said when it refused. */
   refusal?: Refusal;
 };
 
-const NOTHING: Sum = { orders: 0, amount: 0 };
-
-/** What became of the orders that were not paid. */
-export interface UnpaidOrders {
+/** How far a job is, apart from the orders that it cannot refund. */
+export interface CallOffFigures {
   currency: string;
-  /** Open yet. */
+  /** Orders that it is cancelling, and those that it has cancelled. */
   open: Sum;
-  /** Because it was called off. */
   cancelled: Sum;
-  /** Payments that came for orders that were closed already, and go back. */
+  /** Payments that came for these orders, and go back. */
   late: Sum;
+  /** What the job has asked back of paid orders: on its way, with the payer, withdrawn by staff. */
+  requested: Sum;
+  refunded: Sum;
+  withdrawn: Sum;
 }
 
-/** @throws when MySQL is away */
-export async function readUnpaid(pool: Pool, { saleId, sku }: CalledOff): Promise<UnpaidOrders> {
-  const values = sku === '' ? [saleId] : [sku, saleId];
-  const [[sale], counts, [late]] = await Promise.all([
+/**
+ * Reads what is under way, and counters of the rest: no orders that are over. One statement, so that the
+ * figures are of one moment.
+ * @throws when MySQL is away
+ */
+export async function readFigures(
+  pool: Pool,
+  { jobId, saleId, sku }: CalledOff & { jobId: string },
+): Promise<CallOffFigures> {
+  const counter = (figure: string) => `SELECT '${figure}' AS figure, ${figure}_orders AS orders,
+    ${figure}_amount AS amount FROM calling_offs WHERE job_id = ?`;
+  const refunds = (figure: string, status: string) => `SELECT '${figure}', COUNT(*), COALESCE(SUM(amount), 0)
+    FROM refunds FORCE INDEX (refunds_of_key) WHERE idempotency_key = ? AND status = '${status}'`;
+  const [[sale], rows] = await Promise.all([
     selectRows(pool, currencyRow, 'SELECT currency FROM sales WHERE sale_id = ?', [saleId]),
     selectRows(
       pool,
-      countRow,
-      `SELECT o.status, COUNT(*) AS orders, SUM(o.total) AS amount
-       FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-       WHERE o.sale_id = ? AND (o.status = 'awaiting_payment'
-         OR (o.status = 'cancelled' AND o.closing_reason = 'called_off')) GROUP BY o.status`,
-      values,
-    ),
-    selectRows(
-      pool,
-      sumRow,
-      `SELECT COUNT(*) AS orders, COALESCE(SUM(p.amount), 0) AS amount
-       FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-       STRAIGHT_JOIN payments p ON p.order_no = o.order_no AND p.refund_reason IN ('called_off', 'order_ended')
-       WHERE o.sale_id = ? AND o.status IN ('awaiting_payment', 'cancelled') AND o.closing_reason = 'called_off'`,
-      values,
+      figureRow,
+      `${counter('asked')} UNION ALL ${counter('cancelled')} UNION ALL ${counter('late')}
+       UNION ALL ${refunds('requested', 'requested')} UNION ALL ${refunds('withdrawn', 'failed')}
+       UNION ALL SELECT 'open', COUNT(*), COALESCE(SUM(o.total), 0)
+       FROM orders o FORCE INDEX (orders_due) ${ofSku(sku)}
+       WHERE o.status = 'awaiting_payment' AND o.closing_reason = 'called_off' AND o.sale_id = ?`,
+      [jobId, jobId, jobId, keyOf({ jobId }), keyOf({ jobId }), ...(sku === '' ? [] : [sku]), saleId],
     ),
   ]);
-  const sumOf = (status: string): Sum => {
-    const { orders, amount } = counts.find((row) => row.status === status) ?? NOTHING;
+  const sumOf = (figure: z.infer<typeof figureRow>['figure']): Sum => {
+    const { orders = 0, amount = 0 } = rows.find((row) => row.figure === figure) ?? {};
     return { orders, amount };
   };
-  const currency = sale?.currency ?? '';
-  return { currency, open: sumOf('awaiting_payment'), cancelled: sumOf('cancelled'), late: late ?? NOTHING };
+  const [asked, requested, withdrawn] = [sumOf('asked'), sumOf('requested'), sumOf('withdrawn')];
+  return {
+    currency: sale?.currency ?? '',
+    open: sumOf('open'),
+    cancelled: sumOf('cancelled'),
+    late: sumOf('late'),
+    requested,
+    refunded: {
+      orders: asked.orders - requested.orders - withdrawn.orders,
+      amount: asked.amount - requested.amount - withdrawn.amount,
+    },
+    withdrawn,
+  };
 }
 
 /**
@@ -272,65 +294,58 @@ export function listExceptions(pool: Pool, jobId: string, limit: number): Promis
   );
 }
 
-/** What calling off would do now. */
+/** What calling off would do now, about a part of the orders. */
 export interface CallOffPreview {
   currency: string;
   /** Open orders, which would be cancelled. */
   open: Sum;
-  /** Paid ones, and what of their money would go back; some may be disputed. */
+  /** Paid ones whose money it would ask back. */
   paid: Sum;
-  /** Of the paid ones: those about which a dispute is open, and what of their money cannot go back. */
+  /** Those about which a dispute is open, and what cannot go back for that. */
   disputed: Sum;
+  /** For `after`; null: no orders are left. */
+  next: string | null;
 }
 
-const paidRow = z.object({
-  orders: z.coerce.number(),
-  amount: z.coerce.number(),
-  disputed: z.coerce.number(),
-  held_back: z.coerce.number(),
-});
+/** Orders of a page, each with its lines, its payment, its refunds and what went back. */
+const PREVIEW_PAGE = 500;
+/** Pages of one call, which then takes a second. */
+const PREVIEW_PAGES = 10;
 
-/** Changes nothing. Of a SKU it is the price of its lines, as far as so much is left of the payment. */
+/**
+ * Counts first all open orders, then all paid ones, each by their numbers, and changes nothing.
+ * @param after which of them were counted, and the last order: the `next` of the call before
+ */
 export async function preview(
   pool: Pool,
-  { saleId, sku }: CalledOff,
+  calledOff: CalledOff,
+  after = 'open:',
 ): Promise<CallOffPreview | 'unknown' | 'unknown-sku'> {
+  const { saleId, sku } = calledOff;
   const found = await readSale(pool, saleId);
   if (!found) return 'unknown';
   if (sku !== '' && !found.sale.skus.some((item) => item.sku === sku)) return 'unknown-sku';
-  const values = sku === '' ? [saleId] : [sku, saleId];
-  const [open] = await selectRows(
-    pool,
-    sumRow,
-    `SELECT COUNT(*) AS orders, COALESCE(SUM(o.total), 0) AS amount
-     FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-     WHERE o.sale_id = ? AND o.status = 'awaiting_payment'`,
-    values,
-  );
-  // `gone` of a payment: what has gone back of it, is to go back, or is disputed.
-  const left =
-    'CAST(t.amount AS SIGNED) - CAST(GREATEST(t.refund_target, t.refunding) AS SIGNED) - CAST(t.disputed AS SIGNED)';
-  const [paid] = await selectRows(
-    pool,
-    paidRow,
-    `SELECT COUNT(*) AS orders, COALESCE(SUM(GREATEST(0, LEAST(${left}, t.price))), 0) AS amount,
-       COALESCE(SUM(t.is_disputed), 0) AS disputed,
-       COALESCE(SUM(IF(t.is_disputed, LEAST(t.disputed, t.price), 0)), 0) AS held_back
-     FROM (SELECT p.amount, p.refund_target, ${sku === '' ? 'p.amount' : 'i.quantity * i.unit_price'} AS price,
-         o.payment = 'disputed' AS is_disputed,
-         (SELECT COALESCE(SUM(v.amount), 0) FROM reversals v WHERE v.provider = p.provider AND v.kind = 'refund'
-            AND v.provider_payment_id = p.provider_payment_id AND v.status <> 'failed') AS refunding,
-         (SELECT COALESCE(SUM(v.amount), 0) FROM reversals v WHERE v.provider = p.provider AND v.kind = 'dispute'
-            AND v.provider_payment_id = p.provider_payment_id AND v.status <> 'failed') AS disputed
-       FROM orders o FORCE INDEX (orders_of_sale_status) ${ofSku(sku)}
-       STRAIGHT_JOIN payments p ON p.order_no = o.order_no AND p.applied_at IS NOT NULL
-       WHERE o.sale_id = ? AND o.status = 'paid' AND o.payment <> 'refunded') t`,
-    values,
-  );
-  return {
-    currency: found.sale.currency,
-    open: open ?? NOTHING,
-    paid: { orders: paid?.orders ?? 0, amount: paid?.amount ?? 0 },
-    disputed: { orders: paid?.disputed ?? 0, amount: paid?.held_back ?? 0 },
-  };
+  const [open, paid, disputed]: [number[], number[], number[]] = [[], [], []];
+  let next: string | null = after;
+  for (let pages = 0; next !== null && pages < PREVIEW_PAGES; pages += 1) {
+    const [phase, last = '']: string[] = next.split(':');
+    if (phase === 'open') {
+      const page = await listOpen(pool, calledOff, last, PREVIEW_PAGE);
+      open.push(...page.orders.map(({ total }) => total));
+      next = page.next === undefined ? 'paid:' : `open:${page.next}`;
+    } else {
+      const page = await listPaid(pool, { ...calledOff, jobId: '' }, last, PREVIEW_PAGE);
+      const orderNos = page.orders.map(({ orderNo }) => orderNo);
+      const refunds = await previewRefunds(pool, orderNos, sku);
+      paid.push(...refunds.paid);
+      disputed.push(...refunds.disputed);
+      next = page.next === undefined ? null : `paid:${page.next}`;
+    }
+  }
+  const { currency } = found.sale;
+  return { currency, open: sumUp(open), paid: sumUp(paid), disputed: sumUp(disputed), next };
+}
+
+function sumUp(amounts: readonly number[]): Sum {
+  return { orders: amounts.length, amount: amounts.reduce((sum, amount) => sum + amount, 0) };
 }

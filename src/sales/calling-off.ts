@@ -1,7 +1,7 @@
 /** What was called off is refused in Redis, by the ordinary way of a sale's change; the report of its job. */
 
 import type { Stores } from '../stores/open.ts';
-import type { CallOffException, CallOffJob, CallOffTerms, Sum, UnpaidOrders } from './calling-off.sql.ts';
+import type { CallOffException, CallOffFigures, CallOffJob, CallOffTerms } from './calling-off.sql.ts';
 import type { Ask } from './changes.sql.ts';
 
 /** Changes that are completed before it. More are no accident, and it is repeated. */
@@ -32,12 +32,7 @@ export async function refuseOrders(
 const NAMED_MAX = 200;
 
 /** How far a job is. */
-export interface CallOffReport extends UnpaidOrders {
-  job: CallOffJob;
-  /** What the job has asked back of paid orders: on its way, with the payer, withdrawn by staff. */
-  requested: Sum;
-  refunded: Sum;
-  withdrawn: Sum;
+export interface CallOffReport extends CallOffFigures {
   /** Orders whose money does not go back by the job; the first of them. */
   exceptions: CallOffException[];
 }
@@ -45,26 +40,17 @@ export interface CallOffReport extends UnpaidOrders {
 /** @throws when MySQL is away */
 export async function reportOf({ callingOffs }: Stores, job: CallOffJob): Promise<CallOffReport> {
   const { jobId } = job;
-  const [unpaid, refunds, noted, stuck] = await Promise.all([
-    callingOffs.readUnpaid(job),
-    callingOffs.sumRefundsOf(jobId),
+  const [figures, noted, stuck] = await Promise.all([
+    callingOffs.readFigures(job),
     callingOffs.listExceptions(jobId, NAMED_MAX),
     callingOffs.listStuck(jobId, NAMED_MAX),
   ]);
-  const sumOf = (status: string): Sum => {
-    const { orders, amount } = refunds.find((row) => row.status === status) ?? { orders: 0, amount: 0 };
-    return { orders, amount };
-  };
   const isNoted = new Set(noted.map(({ orderNo }) => orderNo));
   const exceptions = [...noted, ...stuck.filter(({ orderNo }) => !isNoted.has(orderNo))];
   // The end of a dispute decides, so these never crowd out those that take a hand.
   const isDisputed = ({ cause }: CallOffException) => Number(cause === 'disputed');
   return {
-    job,
-    ...unpaid,
-    requested: sumOf('requested'),
-    refunded: sumOf('succeeded'),
-    withdrawn: sumOf('failed'),
+    ...figures,
     exceptions: exceptions.toSorted((a, b) => isDisputed(a) - isDisputed(b)).slice(0, NAMED_MAX),
   };
 }

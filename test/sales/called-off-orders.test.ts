@@ -107,6 +107,35 @@ test('of a called-off SKU only the orders that have it are closed', async () => 
   expect([reasonOf(other), reasonOf(both)]).toEqual([null, 'called_off']);
 });
 
+test('a report says which orders are being cancelled and which are, of a SKU as of its sale', async () => {
+  const saleId = await world.openSale();
+  const [ofSku, ofSale] = [await world.callOff(saleId, { sku: 'mug' }), await world.callOff(saleId)];
+  const lamp = await world.storeOrder(saleId);
+  const both = await world.storeOrder(saleId, { items: [line('lamp', 1), line('mug', 1)] });
+  const figures = async () =>
+    Promise.all(
+      [ofSku, ofSale].map(async (job) => {
+        const { open, cancelled } = await reportOf(stores, job);
+        return [open, cancelled];
+      }),
+    );
+  const none = { orders: 0, amount: 0 };
+  const [one, two] = [
+    { orders: 1, amount: both.total },
+    { orders: 2, amount: both.total + lamp.total },
+  ];
+
+  expect(await figures()).toEqual([
+    [one, none],
+    [two, none],
+  ]);
+  for (const { orderNo } of [lamp, both, both]) await endOne(stores.pool, orderNo, { force: false });
+  expect(await figures()).toEqual([
+    [none, one],
+    [none, two],
+  ]);
+});
+
 test('a free order that is stored after the end opens its job again, which gives it back', async () => {
   const saleId = await world.openSale();
   const job = await world.callOff(saleId);
@@ -184,9 +213,9 @@ test('open orders get the cancel request a page at a time; a paid one gets none,
   await stores.orders.requestCancel(cancelled.orderNo);
 
   const first = await stores.callingOffs.closeOpen(job, '', 2, keepNone);
-  const second = await stores.callingOffs.closeOpen(job, first.last ?? '', 2, keepNone);
+  const second = await stores.callingOffs.closeOpen(job, first.next ?? '', 2, keepNone);
 
-  expect([first.open, second.open, second.last]).toEqual([2, 1, undefined]);
+  expect([first.open, second.open, second.next]).toEqual([2, 1, undefined]);
   const closed = [...first.closed, ...second.closed].map(({ orderNo }) => orderNo);
   expect(closed.toSorted()).toEqual([unbegun.orderNo, begun.orderNo].toSorted());
   const dueOf = ({ orderNo }: Order) =>
@@ -217,7 +246,7 @@ test('an order that cannot be closed is parked, keeps its job open, and none of 
     const page: PageOfOpen = await stores.callingOffs.closeOpen({ saleId, sku: '' }, after, 100, keepNone);
     closed.push(...page.closed.map(({ orderNo }) => orderNo));
     open += page.open;
-    after = page.last;
+    after = page.next;
   }
 
   expect([open, closed]).toEqual([5, byNumber.filter((orderNo) => orderNo !== broken)]);

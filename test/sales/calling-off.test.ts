@@ -3,7 +3,7 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createCallOffActivities } from '../../src/activities/call-off.ts';
-import type { Reversal } from '../../src/money/payment.ts';
+import { refundRequestSchema, toRefundWish, type Reversal } from '../../src/money/payment.ts';
 import { modify } from '../../src/mysql/connection.ts';
 import type { Order } from '../../src/orders/content.ts';
 import { rebuildSale } from '../../src/reconcile/rebuild-sale.ts';
@@ -106,6 +106,54 @@ test('of a SKU nothing is asked back beside money that went back unasked, as tha
   expect(await world.refundsOf(both)).toMatchObject([{ amount: 4_900 }]);
 });
 
+/** With more units than the orders of a test take. */
+async function openLargeSale(): Promise<string> {
+  const { skus } = buildSale();
+  return (await stores.openSale(buildSale({ skus: skus.map((item) => ({ ...item, total: 100 })) }))).saleId;
+}
+
+test.each([
+  ['', 6_350 + 1_950 + 8_300 + 1_800 + 4 * 1_450],
+  ['mug', 1_450 + 1_950 + 2_900 + 1_800 + 4 * 1_450],
+  ['lamp', 4_900 + 4_900 + 1_800],
+])('a dry run of SKU "%s" counts what its job then asks back', async (sku, amount) => {
+  const saleId = await openLargeSale();
+  const shipping = [{ code: 'shipping', name: 'Shipping', amount: 500 }];
+  const voucher = [{ code: 'voucher', name: 'Voucher', amount: -6_000 }];
+  const both = { items: [line('lamp', 1), line('mug', 2)] };
+  const returned = await world.paidOrder(saleId, both);
+  const orders = [
+    returned,
+    await world.paidOrder(saleId, { items: [line('mug', 1)], charges: shipping, total: 1_950 }),
+    await world.paidOrder(saleId, { ...both, charges: shipping, total: 8_300 }),
+    await world.paidOrder(saleId, { ...both, charges: voucher, total: 1_800 }),
+    await world.paidOrder(saleId, { items: [line('mug', 4)] }),
+  ];
+  const oneMug = toRefundWish(refundRequestSchema.parse({ lines: [{ sku: 'mug', quantity: 1 }] }));
+  const key = { idempotencyKey: 'one-mug', fingerprint: 'f' };
+  await stores.refunds.requestByOrder(returned.orderNo, oneMug, BY, key);
+
+  const dry = await stores.callingOffs.preview({ saleId, sku });
+
+  const job = await world.callOff(saleId, { sku });
+  for (const order of orders) await world.ask(order, job);
+  const { requested } = await reportOf(stores, job);
+  expect(dry).toMatchObject({ paid: requested, open: { orders: 0 }, next: null });
+  expect(requested.amount).toBe(amount);
+});
+
+test('a dry run says of a dispute what it keeps from going back, beside what goes back', async () => {
+  const saleId = await world.openSale();
+  const [whole, part] = [await world.paidOrder(saleId), await world.paidOrder(saleId)];
+  await reverse(whole, { kind: 'dispute', amount: 4_900, status: 'pending' });
+  await reverse(part, { kind: 'dispute', amount: 1_000, status: 'pending' });
+
+  expect(await stores.callingOffs.preview({ saleId, sku: '' })).toMatchObject({
+    paid: { orders: 1, amount: 3_900 },
+    disputed: { orders: 2, amount: 5_900 },
+  });
+});
+
 test('an order is listed as disputed also where the dispute is opened after its page was read', async () => {
   const saleId = await world.openSale();
   const order = await world.paidOrder(saleId);
@@ -139,7 +187,8 @@ test('refunds under way are counted where an order is to be asked back, and at t
   // The first page is full, of two orders that were asked for, again and again.
   const listPaid: typeof stores.callingOffs.listPaid = async (of, after, limit) => {
     const page = await stores.callingOffs.listPaid(of, after, after === '' ? 2 : limit);
-    return after === '' ? Array.from({ length: limit / 2 }, () => page).flat() : page;
+    if (after !== '') return page;
+    return { ...page, orders: Array.from({ length: limit / 2 }, () => page.orders).flat() };
   };
   const callingOffs = { ...stores.callingOffs, countPending, listPaid };
   const passOn = (after: string) => world.passOn(job, 'paid', after, { callingOffs });
@@ -194,6 +243,31 @@ test('of refunds under way those count that are neither refused nor disputed; ac
   expect(exceptions.toSorted((a, b) => (a.cause < b.cause ? -1 : 1))).toEqual([
     { orderNo: disputed.orderNo, cause: 'disputed' },
     { orderNo: refused.orderNo, cause: 'refused' },
+  ]);
+});
+
+test('a refund that fails after the provider accepted it, or after it succeeded, is worked on again', async () => {
+  const saleId = await world.openSale();
+  const order = await world.paidOrder(saleId);
+  const job = await world.callOff(saleId);
+  await world.ask(order, job);
+  const counts = async () => {
+    const { unended, busy } = await stores.callingOffs.countPending(job.jobId);
+    const { requested, refunded } = await reportOf(stores, job);
+    return [unended, busy, requested.orders, refunded.orders];
+  };
+  const seen: unknown[] = [await counts()];
+  for (const status of ['pending', 'succeeded', 'failed'] as const) {
+    await reverse(order, { kind: 'refund', amount: 4_900, status });
+    await stores.pool.query('UPDATE refunds SET given_back = TRUE WHERE order_no = ?', [order.orderNo]);
+    seen.push(await counts());
+  }
+
+  expect(seen).toEqual([
+    [1, 1, 1, 0],
+    [1, 0, 1, 0],
+    [0, 0, 0, 1],
+    [1, 1, 1, 0],
   ]);
 });
 

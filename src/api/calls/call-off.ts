@@ -25,7 +25,7 @@ export const callOffReply = z
     endedAt: time.nullable().meta({ description: 'When the job ended; null: it goes on.', examples: [null] }),
     passes: count.describe('Passes over all orders. The last one found nothing to do.'),
     currency: shownCurrency,
-    open: sumReply.describe('Orders that are not cancelled yet.'),
+    open: sumReply.describe('Orders that are being cancelled because of it.'),
     cancelled: sumReply.describe('Orders that were cancelled because of it.'),
     late: sumReply.describe('Payments that came for cancelled orders, and go back.'),
     requested: sumReply.describe('Refunds of paid orders that are on their way.'),
@@ -53,10 +53,14 @@ const previewReply = z
     open: sumReply.describe('Orders that would be cancelled.'),
     paid: sumReply.describe('Orders whose money would go back.'),
     disputed: sumReply.describe(
-      'Of the paid orders: those with an open dispute, and what of their money cannot go back.',
+      'Of the paid orders: those with an open dispute, and what of their money cannot go back for that.',
     ),
+    next: z
+      .string()
+      .nullable()
+      .meta({ description: 'For `after`; null: there are no more orders.', examples: [null] }),
   })
-  .describe('What calling off would do now.');
+  .describe('What calling off would do now about some thousand orders. The caller adds up the answers.');
 type PreviewReply = z.infer<typeof previewReply>;
 
 const callOffBody = z
@@ -64,6 +68,14 @@ const callOffBody = z
     sku: skuSchema.optional().describe('The SKU to call off. Unless given: the whole sale.'),
     restock: z.boolean().default(false).describe('The units of refunded orders may be sold again.'),
     dryRun: z.boolean().default(false).describe('Nothing is done: the answer says what would be.'),
+    after: z
+      .string()
+      .regex(/^(?:open|paid):[A-Za-z0-9-]{0,80}$/)
+      .optional()
+      .meta({
+        description: 'Of a dry run: the orders after those of the answer whose `next` this is.',
+        examples: ['paid:'],
+      }),
     reason: decisionReason.optional(),
   })
   .meta({ examples: [{ sku: 'lamp', restock: false, reason: 'The lamps are recalled.' }] });
@@ -109,10 +121,10 @@ export const callOffCalls = {
 
 /** It takes the right to decide about the sale as well. A repeat answers with the same job. */
 async function callOff(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { sku = '', restock, dryRun, reason = null } = parseInput(callOffBody, ctx.state.body ?? {});
+  const { sku = '', restock, dryRun, after, reason = null } = parseInput(callOffBody, ctx.state.body ?? {});
   if (!ctx.state.scopes.has('sales:write')) throw forbidden('sales:write');
   const saleId = saleIdOf(ctx);
-  if (dryRun) return preview(office, ctx, { saleId, sku });
+  if (dryRun) return preview(office, ctx, { saleId, sku }, after);
   const decision = { actor: ctx.state.userId, reason };
   const outcome = await office.callingOffs.callOff({ saleId, sku }, restock, decision).catch(failToDecide);
   switch (outcome.kind) {
@@ -148,8 +160,9 @@ async function preview(
   { callingOffs }: BackOffice,
   ctx: AdminContext,
   { saleId, sku }: { saleId: string; sku: string },
+  after?: string,
 ): Promise<void> {
-  const found = await callingOffs.preview({ saleId, sku }).catch(failToRead);
+  const found = await callingOffs.preview({ saleId, sku }, after).catch(failToRead);
   if (found === 'unknown') throw saleUnknown();
   if (found === 'unknown-sku') throw skuUnknown(sku);
   ctx.body = { saleId, sku: sku === '' ? null : sku, dryRun: true, ...found } satisfies PreviewReply;
@@ -163,7 +176,7 @@ async function getCallOff(office: BackOffice, ctx: AdminContext): Promise<void> 
 }
 
 async function answer(office: BackOffice, ctx: AdminContext, job: CallOffJob): Promise<void> {
-  const { job: _, ...report } = await reportOf(office, job).catch(failToRead);
+  const report = await reportOf(office, job).catch(failToRead);
   const { sku, calledOffAt, endedAt, ...rest } = job;
   ctx.set('Cache-Control', 'no-store');
   ctx.body = {

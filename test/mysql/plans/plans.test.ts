@@ -574,41 +574,74 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       await saleEpochs.listRebuilt([orderOf('paid').saleId]);
     },
   ],
-  'callingOffs: a page of open orders, one of paid ones, and what is under way': [
+  'callingOffs: a page of open orders, one of paid ones, what is under way, and a report': [
     // Of each refund under way its payment, what went back of it, whether it is parked, and its group.
     100 * 3 * PER_ROW,
     async ({ callingOffs }) => {
       const { saleId } = orderOf('paid');
-      const jobId = 'of-the-test';
-      await stores.pool.query(
-        `INSERT INTO refunds (order_no, payment_id, amount, target, restock, restores_limit, actor, status, idempotency_key)
-         SELECT order_no, payment_id, 1, 1, FALSE, FALSE, 'ada', 'requested', ? FROM payments WHERE status = 'applied' LIMIT 100`,
-        [`call-off-${jobId}`],
-      );
-      for (const sku of ['', 'lamp']) {
-        expect((await callingOffs.closeOpen({ saleId, sku }, '', 100, async () => new Set())).open).toBe(100);
-        const paid = await callingOffs.listPaid({ jobId, saleId, sku }, `${saleId}-0-1-01`, 100);
-        expect(paid).toHaveLength(100);
-      }
-      expect((await callingOffs.countPending(jobId)).unended).toBeGreaterThan(0);
+      const job = { jobId: 'of-the-test', saleId, sku: '' };
+      const { jobId } = job;
+      // Those that have ended are counted by no statement.
+      for (const [status, first, count] of [
+        ['requested', 0, 100],
+        ['succeeded', 100, 20_000],
+      ] as const)
+        await stores.pool.query(
+          `INSERT INTO refunds (order_no, payment_id, amount, target, items, restock, restores_limit, actor, status,
+             accepted, given_back, idempotency_key)
+           SELECT order_no, payment_id, 1, 1, '[]', FALSE, FALSE, 'ada', ?, ?, ?, ? FROM payments
+           WHERE status = 'applied' ORDER BY payment_id LIMIT ? OFFSET ?`,
+          [status, status === 'succeeded', status === 'succeeded', `call-off-${jobId}`, count, first],
+        );
+      await stores.pool.query('ANALYZE TABLE refunds');
+      expect((await callingOffs.closeOpen(job, '', 100, async () => new Set())).open).toBe(100);
+      expect((await callingOffs.listPaid(job, `${saleId}-0-1-01`, 100)).orders).toHaveLength(100);
+      expect(await callingOffs.countPending(jobId)).toMatchObject({ unended: 100, busy: 100 });
+      for (const sku of ['', 'lamp'])
+        expect((await callingOffs.readFigures({ ...job, sku })).requested.orders).toBe(100);
       await callingOffs.listStuck(jobId, 200);
-      await callingOffs.sumRefundsOf(jobId);
       await callingOffs.listExceptions(jobId, 200);
       await callingOffs.noteException(jobId, noOf('paid'), 'failed');
       await callingOffs.listOpenJobs(undefined, 500);
       await callingOffs.findJob({ saleId, sku: '' });
     },
   ],
-  // For a person who asks how far it is, or what it would do: the orders of the sale.
-  'callingOffs: a report': [
-    // Of the 63,000 paid ones each with its payment, its line and what went back of it.
-    65_000 * (PER_ROW + 3),
+  // Pages end with the ten thousand orders that are read for them. Each is found, and its line is looked for.
+  'callingOffs: pages of a SKU that one paid order has, and its dry run': [
+    10_000 * 2 + ONE,
+    async ({ callingOffs }) => {
+      const { saleId, orderNo } = orderOf('paid');
+      const rare = { jobId: 'of-the-test', saleId, sku: 'rare' };
+      await stores.pool.query(`UPDATE order_items SET sku = 'rare' WHERE order_no = ?`, [orderNo]);
+      const found: string[] = [];
+      for (let after: string | undefined = ''; after !== undefined;) {
+        const page: Awaited<ReturnType<typeof callingOffs.listPaid>> = await callingOffs.listPaid(
+          rare,
+          after,
+          100,
+        );
+        found.push(...page.orders.map((order) => order.orderNo));
+        after = page.next;
+      }
+      expect(found).toEqual([orderNo]);
+      expect(await callingOffs.closeOpen(rare, '', 100, async () => new Set())).toMatchObject({ open: 0 });
+      await stores.pool.query(`UPDATE skus SET sku = 'rare' WHERE sale_id = ? AND sku = 'lamp'`, [saleId]);
+      const dry = await callingOffs.preview(rare);
+      await stores.pool.query(`UPDATE skus SET sku = 'lamp' WHERE sale_id = ?`, [saleId]);
+      await stores.pool.query(`UPDATE order_items SET sku = 'lamp' WHERE order_no = ?`, [orderNo]);
+      expect(dry).toMatchObject({ open: { orders: 0 }, paid: { orders: 1 }, next: null });
+    },
+  ],
+  // Of each order of a page its row, its line, its payment, and its three refunds, which are sorted.
+  'callingOffs: a dry run of a sale, and how it goes on': [
+    500 * 2 * PER_ROW,
     async ({ callingOffs }) => {
       const { saleId } = orderOf('paid');
-      for (const sku of ['', 'lamp']) {
-        await callingOffs.readUnpaid({ saleId, sku });
-        await callingOffs.preview({ saleId, sku });
-      }
+      const first = await callingOffs.preview({ saleId, sku: '' });
+      if (typeof first === 'string') throw new Error(first);
+      const second = await callingOffs.preview({ saleId, sku: '' }, first.next ?? '');
+      expect(second).toMatchObject({ next: expect.stringContaining('paid:') as unknown });
+      expect(first.open.orders).toBe(5_000);
     },
   ],
 };

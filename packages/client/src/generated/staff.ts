@@ -2842,6 +2842,8 @@ export type CallOffSale200 = {
      */
   amount: number;
 };
+  /** @nullable */
+  next: string | null;
 };
 
 /**
