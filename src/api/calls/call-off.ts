@@ -1,16 +1,14 @@
 /** A sale, or a SKU of it, is called off for good: what that would do, the decision, and how far it is. */
 
 import { z } from 'zod';
-import { SALE_ID_PATTERN } from '../../limits.ts';
 import { refusalSchema } from '../../money/payment.ts';
 import { decisionReason, saleIdSchema, skuSchema } from '../../orders/content.ts';
 import { EXCEPTION_CAUSES, type CallOffJob } from '../../sales/calling-off.sql.ts';
 import { refuseOrders, reportOf } from '../../sales/calling-off.ts';
+import { NO_STORE, reply } from '../http/answer.ts';
 import { forbidden } from '../http/auth.ts';
-import { parseInput, Problem, unavailable } from '../http/problem.ts';
 import { amount, count, shownCurrency, shownOrderNo, time } from '../http/replies.ts';
-import { decisionReply, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
-import { saleUnknown } from './sales.ts';
+import { adminCall, type AdminCalls, type BackOffice, decisionReply, ofSale } from './call.ts';
 
 const sumReply = z.strictObject({ orders: count.describe('Orders.'), amount });
 
@@ -42,7 +40,6 @@ export const callOffReply = z
       .describe('The first 200 orders whose money the job does not send back.'),
   })
   .describe('How far the calling-off is.');
-type CallOffReply = z.infer<typeof callOffReply>;
 
 const previewReply = z
   .strictObject({
@@ -61,7 +58,6 @@ const previewReply = z
       .meta({ description: 'For `after`; null: there are no more orders.', examples: [null] }),
   })
   .describe('What calling off would do now about some thousand orders. The caller adds up the answers.');
-type PreviewReply = z.infer<typeof previewReply>;
 
 const callOffBody = z
   .strictObject({
@@ -87,10 +83,11 @@ const callOffQuery = z.strictObject({
 });
 
 export const callOffCalls = {
-  'POST /v1/admin/sales/:saleId/call-off': {
+  'POST /v1/admin/sales/:saleId/call-off': adminCall({
     id: 'callOffSale',
     does: 'Calls a sale, or a SKU of it, off for good: cancels its orders and sends their money back',
     scope: 'refunds:write',
+    params: ofSale,
     body: { schema: callOffBody, isOptional: true },
     replies: {
       200: z
@@ -98,55 +95,44 @@ export const callOffCalls = {
         .describe('How far the calling-off is, where it was so already; or what a dry run found.'),
       202: callOffReply,
     },
-    refuses: [
-      'sale_not_found',
-      'unknown_sku',
-      'sale_is_draft',
-      'called_off_otherwise',
-      'decision_unavailable',
-      'sale_unavailable',
-    ],
-    handle: callOff,
-  },
-  'GET /v1/admin/sales/:saleId/call-off': {
+    away: 'decision_unavailable',
+    refuses: {
+      unknown: 'sale_not_found',
+      'unknown-sku': 'unknown_sku',
+      draft: 'sale_is_draft',
+      otherwise: 'called_off_otherwise',
+    },
+    /** It takes the right to decide about the sale as well. A repeat answers with the same job. */
+    async answer(office, { params: { saleId }, body, actor, ctx }) {
+      const { sku = '', restock, dryRun, after, reason = null } = body;
+      if (!ctx.state.scopes.has('sales:write')) throw forbidden('sales:write');
+      if (dryRun) {
+        const found = await office.callingOffs.preview({ saleId, sku }, after);
+        if (typeof found === 'string') return { kind: found, sku };
+        return reply({ saleId, sku: sku === '' ? null : sku, dryRun: true as const, ...found });
+      }
+      const outcome = await office.callingOffs.callOff({ saleId, sku }, restock, { actor, reason });
+      if (!('job' in outcome)) return { ...outcome, sku };
+      if (!outcome.job.endedAt) await begin(office, outcome.job);
+      const status = outcome.kind === 'called-off' ? 202 : 200;
+      return reply(await view(office, outcome.job), status, NO_STORE);
+    },
+  }),
+  'GET /v1/admin/sales/:saleId/call-off': adminCall({
     id: 'getCallOff',
     does: 'How far the calling-off of a sale, or of a SKU of it, is',
     scope: 'sales:read',
+    params: ofSale,
     query: callOffQuery,
     replies: { 200: callOffReply },
-    refuses: ['sale_not_found', 'not_called_off', 'sale_unavailable'],
-    handle: getCallOff,
-  },
+    away: 'sale_unavailable',
+    refuses: { not: 'not_called_off' },
+    async answer(office, { params: { saleId }, query: { sku = '' } }) {
+      const job = await office.callingOffs.findJob({ saleId, sku });
+      return job ? reply(await view(office, job), 200, NO_STORE) : { kind: 'not' };
+    },
+  }),
 } satisfies AdminCalls;
-
-/** It takes the right to decide about the sale as well. A repeat answers with the same job. */
-async function callOff(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { sku = '', restock, dryRun, after, reason = null } = parseInput(callOffBody, ctx.state.body ?? {});
-  if (!ctx.state.scopes.has('sales:write')) throw forbidden('sales:write');
-  const saleId = saleIdOf(ctx);
-  if (dryRun) return preview(office, ctx, { saleId, sku }, after);
-  const decision = { actor: ctx.state.userId, reason };
-  const outcome = await office.callingOffs.callOff({ saleId, sku }, restock, decision).catch(failToDecide);
-  switch (outcome.kind) {
-    case 'called-off':
-    case 'repeated': {
-      const { job } = outcome;
-      if (!job.endedAt) await begin(office, job);
-      ctx.status = outcome.kind === 'called-off' ? 202 : 200;
-      return answer(office, ctx, job);
-    }
-    case 'unknown':
-      throw saleUnknown();
-    case 'unknown-sku':
-      throw skuUnknown(sku);
-    case 'draft':
-      throw new Problem('sale_is_draft');
-    case 'otherwise':
-      throw new Problem('called_off_otherwise');
-    default:
-      return outcome satisfies never;
-  }
-}
 
 /** It is decided. What fails here its workflow repeats, or the reconciliation. */
 async function begin(office: BackOffice, job: CallOffJob): Promise<void> {
@@ -156,52 +142,14 @@ async function begin(office: BackOffice, job: CallOffJob): Promise<void> {
   office.notifier.calledOff(job);
 }
 
-async function preview(
-  { callingOffs }: BackOffice,
-  ctx: AdminContext,
-  { saleId, sku }: { saleId: string; sku: string },
-  after?: string,
-): Promise<void> {
-  const found = await callingOffs.preview({ saleId, sku }, after).catch(failToRead);
-  if (found === 'unknown') throw saleUnknown();
-  if (found === 'unknown-sku') throw skuUnknown(sku);
-  ctx.body = { saleId, sku: sku === '' ? null : sku, dryRun: true, ...found } satisfies PreviewReply;
-}
-
-async function getCallOff(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { sku = '' } = parseInput(callOffQuery, { ...ctx.query });
-  const job = await office.callingOffs.findJob({ saleId: saleIdOf(ctx), sku }).catch(failToRead);
-  if (!job) throw new Problem('not_called_off');
-  await answer(office, ctx, job);
-}
-
-async function answer(office: BackOffice, ctx: AdminContext, job: CallOffJob): Promise<void> {
-  const report = await reportOf(office, job).catch(failToRead);
+async function view(office: BackOffice, job: CallOffJob): Promise<z.infer<typeof callOffReply>> {
+  const report = await reportOf(office, job);
   const { sku, calledOffAt, endedAt, ...rest } = job;
-  ctx.set('Cache-Control', 'no-store');
-  ctx.body = {
+  return {
     ...rest,
     sku: sku === '' ? null : sku,
     calledOffAt: calledOffAt.toISOString(),
     endedAt: endedAt?.toISOString() ?? null,
     ...report,
-  } satisfies CallOffReply;
-}
-
-function saleIdOf(ctx: AdminContext): string {
-  const saleId = ctx.params['saleId'] ?? '';
-  if (!SALE_ID_PATTERN.test(saleId)) throw saleUnknown();
-  return saleId;
-}
-
-function skuUnknown(sku: string): Problem {
-  return new Problem('unknown_sku', { extra: { sku } });
-}
-
-function failToDecide(error: unknown): never {
-  throw unavailable('decision_unavailable', error);
-}
-
-function failToRead(error: unknown): never {
-  throw unavailable('sale_unavailable', error);
+  };
 }
