@@ -4,7 +4,6 @@ import { LongestFirst, SlowestFiles } from './stack/slowest-files.ts';
 /** What `npm run test:slow` runs: processes that die or are exchanged, a browser, clusters, long ways. */
 const SLOW = [
   'test/api/orders/watch-faults.test.ts',
-  'test/api/processes.test.ts',
   'test/audit/command.test.ts',
   'test/browser/*.test.ts',
   'test/client/purchase.test.ts',

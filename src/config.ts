@@ -113,9 +113,6 @@ const MAX_DRAIN_SECONDS = 600;
 /** Connections of more than an hour are of no use: a balancer closes its idle ones after ten minutes. */
 const MAX_KEEP_ALIVE_SECONDS = 3_600;
 
-/** Each holds 15,000 connections and its own to Redis and MySQL; larger machines run more than one API. */
-const MAX_API_PROCESSES = 64;
-
 /** So many leave a few of the connections for those that buy. */
 const MAX_WATCHERS_AT_ONCE = 14_000;
 
@@ -368,7 +365,7 @@ const api = z.object({
   USER_PURCHASES_PER_MINUTE: wholeNumber(1, MAX_USER_PURCHASES_PER_MINUTE)
     .default(USER_PURCHASES_PER_MINUTE)
     .describe(
-      'Attempts to buy that one user may make within a minute at one machine, whose processes share them; the next is refused with 429. Repeats of an accepted order are not counted.',
+      'Attempts to buy that one user may make within a minute at one process; the next is refused with 429. Repeats of an accepted order are not counted.',
     ),
   FINAL_ANSWER_HEADER: headerLine.optional().meta({
     description:
@@ -377,12 +374,9 @@ const api = z.object({
   }),
   METRICS_PORT: port.optional().meta({
     description:
-      'The port of `/metrics`, once for all processes; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',
+      'The port of `/metrics`; 0 takes any that is free. On it alone, so that shoppers do not read how a sale goes.',
     unset: '`API_PORT` has it',
   }),
-  API_PROCESSES: wholeNumber(1, MAX_API_PROCESSES)
-    .default(1)
-    .describe('Processes that serve this port together, one for each core that the API is to use.'),
   ...tokens,
   JWT_JWKS_URL: httpUrl
     .optional()

@@ -337,8 +337,6 @@ export function createMetrics() {
   const clockAhead = new Gauge({
     name: 'holdfast_clock_ahead_seconds',
     help: "How far the clock of this host is ahead of Redis'; negative: behind.",
-    // Processes of one host have one clock.
-    aggregator: 'average',
     registers,
     collect() {
       clockAhead.remove();

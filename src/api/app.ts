@@ -19,7 +19,7 @@ import { mountAdmin, mountShop } from './calls/calls.ts';
 import { createLostOrders, createProjection, createWorkflowQueries } from './calls/find-order.ts';
 import type { Shop } from './calls/orders.ts';
 import { createPollAdvice, type PollAdvice } from './calls/poll-advice.ts';
-import { createPurchaseLimits, type PurchaseLimitRules } from './calls/purchase-limits.ts';
+import { createPurchaseLimits } from './calls/purchase-limits.ts';
 import { createSaleViews, type SaleViews } from './calls/sale-views.ts';
 import type { TicketRules } from './calls/ticket.ts';
 import type { Verification } from './calls/verification.ts';
@@ -124,7 +124,7 @@ export interface AppDeps extends Stores {
   demo: DemoOptions | undefined;
   isStopping: () => boolean;
   watcherBounds: WatcherBounds;
-  purchaseLimits: PurchaseLimitRules;
+  userPurchasesPerMinute: number;
   finalAnswerHeader: Shop['finalAnswerHeader'];
   /** The system's unless a test moves its own. */
   clock?: Clock;
@@ -202,7 +202,7 @@ export function createApp({
     tickets,
     queryWorkflow,
     saleViews,
-    purchaseLimits: createPurchaseLimits(deps.purchaseLimits, clock),
+    purchaseLimits: createPurchaseLimits(deps.userPurchasesPerMinute, clock),
     receiveNotice,
     watchers,
     looks: openLane('looks', MAX_LOOKS_IN_FLIGHT, deps.watcherBounds.watchersMax, deps),

@@ -1,164 +1,11 @@
-/** Gauges of what all processes share, and the metrics of several API processes as one. */
+/** Shows in the metrics what waits and which workers live. Every process of the API shows the same. */
 
-import cluster from 'node:cluster';
-import type { Logger } from 'pino';
-import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
-import { z } from 'zod';
-import type { ApiConfig } from '../config.ts';
-import type { Metrics, ReadableMetrics } from '../metrics.ts';
+import { Gauge } from 'prom-client';
+import type { Metrics } from '../metrics.ts';
 import { PARKED_KINDS } from '../parked/parked.sql.ts';
-import { openProbe } from '../probe.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
 import { PARTS, type StatusBoard } from '../status/board.ts';
 import { stateOf, sumOf, type Waiting } from '../status/status.ts';
-
-// The metrics of several API processes as one. The process that started the others asks each for its own; any
-// of them asks it for the sum, as a scrape may reach any.
-
-const partQuestion = z.object({ type: z.literal('holdfast:own metrics?') });
-const partAnswer = z.object({
-  type: z.literal('holdfast:own metrics'),
-  /** As prom-client has them as JSON. */
-  metrics: z.array(z.looseObject({ type: z.string() })),
-});
-type Part = z.infer<typeof partAnswer>['metrics'];
-
-const question = z.object({ type: z.literal('holdfast:metrics?'), id: z.int() });
-const textAnswer = z.object({
-  type: z.literal('holdfast:metrics'),
-  id: z.int(),
-  text: z.string().nullable(),
-});
-
-/**
- * A process that is busy or frozen for longer is in the sum with what it had counted, and with no gauge:
- * those of what all share would be as they were, for as long as it is frozen.
- */
-const PART_WITHIN_MS = 1_000;
-
-/**
- * In the process that started the others. What one counted that has ended stays in the sum, so no counter
- * drops; but for what it counted since the last look.
- * @returns the metrics of all. Gauges of time are averaged, gauges of what all share are of one, all else is
- *   added up
- */
-export function sumOfProcesses(): ReadableMetrics {
-  const parts = new Map<number, Part>();
-  /** Those that did not answer the last look. */
-  const silent = new Set<number>();
-  /** What those counted that have ended; one after the other, as each adds to it. */
-  let ofEnded: Promise<Part> = Promise.resolve([]);
-  /** Called with each answer. */
-  let heard = (_workerId: number): void => {};
-
-  async function look(): Promise<void> {
-    const asked = new Set<number>();
-    await new Promise<void>((resolve) => {
-      heard = (workerId) => {
-        asked.delete(workerId);
-        if (asked.size === 0) resolve();
-      };
-      setTimeout(resolve, PART_WITHIN_MS).unref();
-      for (const worker of Object.values(cluster.workers ?? {})) {
-        if (!worker?.isConnected()) continue;
-        asked.add(worker.id);
-        worker.send({ type: 'holdfast:own metrics?' } satisfies z.infer<typeof partQuestion>, ignoreLost);
-      }
-      if (asked.size === 0) resolve();
-    });
-    silent.clear();
-    for (const workerId of asked) silent.add(workerId);
-  }
-
-  let looking: Promise<void> | undefined;
-
-  async function read(): Promise<string> {
-    await (looking ??= look().finally(() => (looking = undefined)));
-    const present = [...parts].map(([workerId, part]) => (silent.has(workerId) ? countsOf(part) : part));
-    return AggregatorRegistry.aggregate([...present, await ofEnded]).metrics();
-  }
-
-  cluster.on('message', (worker, message: unknown) => {
-    const part = partAnswer.safeParse(message).data;
-    if (part) {
-      parts.set(worker.id, part.metrics);
-      heard(worker.id);
-    }
-    const asked = question.safeParse(message).data;
-    if (!asked) return;
-    // One that dies meanwhile gets no answer.
-    const reply = (text: string | null): boolean =>
-      worker.send(
-        { type: 'holdfast:metrics', id: asked.id, text } satisfies z.infer<typeof textAnswer>,
-        ignoreLost,
-      );
-    read().then(reply, () => reply(null));
-  });
-  cluster.on('exit', ({ id }) => {
-    const last = parts.get(id) ?? [];
-    parts.delete(id);
-    const counts = countsOf(last);
-    ofEnded = ofEnded.then(async (before) => {
-      const sum = AggregatorRegistry.aggregate([before, counts]);
-      return partAnswer.shape.metrics.parse(await sum.getMetricsAsJSON());
-    });
-    heard(id);
-  });
-  return { contentType: Registry.PROMETHEUS_CONTENT_TYPE, read };
-}
-
-const countsOf = (part: Part): Part => part.filter(({ type }) => type === 'counter' || type === 'histogram');
-
-/** It dies in this moment, and is replaced: without a callback the error would end the process that sends. */
-function ignoreLost(): void {}
-
-/** In each of the others. @returns the same metrics, of which all processes together are read */
-export function shareMetrics(metrics: Metrics): Metrics {
-  const waiting = new Map<number, (text: string | null) => void>();
-  let lastId = 0;
-  async function sendOwn(): Promise<void> {
-    process.send?.({ type: 'holdfast:own metrics', metrics: await metrics.registry.getMetricsAsJSON() });
-  }
-  process.on('message', (message) => {
-    if (partQuestion.safeParse(message).success) {
-      void sendOwn();
-    }
-    const answered = textAnswer.safeParse(message).data;
-    if (!answered) return;
-    waiting.get(answered.id)?.(answered.text);
-    waiting.delete(answered.id);
-  });
-
-  return {
-    ...metrics,
-    async read() {
-      const id = (lastId += 1);
-      const text = await new Promise<string | null>((resolve) => {
-        waiting.set(id, resolve);
-        process.send?.({ type: 'holdfast:metrics?', id } satisfies z.infer<typeof question>);
-      });
-      if (text === null) throw new Error('the metrics of all API processes cannot be read');
-      return text;
-    },
-  };
-}
-
-/** Where metrics are answered beside the shoppers' port; undefined: they are not. */
-export type MetricsAddress = Pick<ApiConfig, 'API_HOST' | 'METRICS_PORT'>;
-
-export async function openMetricsPort(
-  { API_HOST: host, METRICS_PORT: port }: MetricsAddress,
-  metrics: ReadableMetrics,
-  log: Logger,
-): Promise<{ close(): Promise<void> } | undefined> {
-  if (port === undefined) return undefined;
-  const probe = await openProbe({ host, port, hanging: () => [], metrics });
-  log.info({ url: probe.url }, 'metrics are answered on a port of their own');
-  return probe;
-}
-
-// Shows in the metrics what waits and which workers live. Every process of the API shows the same, so of
-// several the first one counts.
 
 interface Sample {
   labels: Record<string, string>;
@@ -420,7 +267,6 @@ export function showBoard({ registry }: Pick<Metrics, 'registry'>, board: Status
   for (const { name, help, labelNames, read } of BOARD_GAUGES) {
     const gauge = new Gauge({
       registers: [registry],
-      aggregator: 'first',
       name,
       help,
       labelNames,

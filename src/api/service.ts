@@ -99,7 +99,7 @@ export async function startApi(
       watchersMax: config.WATCHERS_AT_ONCE,
       watchersPerUserMax: config.WATCHERS_OF_USER,
     },
-    purchaseLimits: { userPerMinute: config.USER_PURCHASES_PER_MINUTE, processes: config.API_PROCESSES },
+    userPurchasesPerMinute: config.USER_PURCHASES_PER_MINUTE,
     finalAnswerHeader: headerOf(config.FINAL_ANSWER_HEADER),
     log,
   });

@@ -42,6 +42,11 @@ test('the metrics come in the text format, without a token', async () => {
   expect([...samples.keys()].some((name) => name.startsWith('nodejs_eventloop_lag'))).toBe(true);
 });
 
+test('with a port of their own the metrics are not at that of the shoppers', async () => {
+  await open({ showsMetrics: false });
+  expect(refusalOf(await send(`${app.url}/metrics`, 'GET'))).toBe('404 no_such_resource');
+});
+
 const lanes = [
   'purchases',
   'notices',

@@ -120,7 +120,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     isStopping: () => false,
     watcherBounds: WATCHER_BOUNDS,
     // Shoppers of tests buy faster than people.
-    purchaseLimits: { userPerMinute: 1_000_000, processes: 1 },
+    userPurchasesPerMinute: 1_000_000,
     finalAnswerHeader: undefined,
     log: silent,
     ...overrides,

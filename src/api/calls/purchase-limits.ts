@@ -17,23 +17,11 @@ export const LIMIT_WINDOW_MS = 60_000;
  * the greatest length.
  */
 export const REMEMBERED_MAX = 50_000;
-/**
- * The least share of a process: chance spreads a few attempts unevenly, and a browser that keeps its
- * connection comes to one process alone. It may try every two seconds.
- */
-const LEAST_SHARE = 30;
 /** Beyond the limit as many attempts as within it are looked up: a repeat may be among them. */
 const LOOKED_UP_TIMES = 2;
 
 /** Bits of an IPv6 address that name a subscriber's network; the rest is their own to choose. */
 const NETWORK_BITS = 64;
-
-export interface PurchaseLimitRules {
-  /** Of one user, over all processes of this machine. */
-  userPerMinute: number;
-  /** That share this machine's purchases. */
-  processes: number;
-}
 
 /** The attempts of one user or address in its minute. */
 interface Minute {
@@ -66,11 +54,9 @@ export interface CountedAttempt {
 
 export type PurchaseLimits = ReturnType<typeof createPurchaseLimits>;
 
-export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimitRules, clock = SYSTEM_CLOCK) {
+/** @param userPerMinute attempts of one user */
+export function createPurchaseLimits(userPerMinute: number, clock = SYSTEM_CLOCK) {
   const [users, addresses] = [createCounts('user'), createCounts('address')];
-  const shareOf = (perMinute: number) =>
-    Math.max(Math.ceil(perMinute / processes), Math.min(perMinute, LEAST_SHARE));
-  const userQuota = shareOf(userPerMinute);
 
   return {
     /**
@@ -82,11 +68,11 @@ export function createPurchaseLimits({ userPerMinute, processes }: PurchaseLimit
       sale: Pick<Sale, 'saleId' | 'addressPurchasesPerMinute'> | undefined,
     ): CountedAttempt {
       const nowMs = clock.nowMs();
-      const counts = [users(userId, userQuota, nowMs)];
+      const counts = [users(userId, userPerMinute, nowMs)];
       const perAddress = sale?.addressPurchasesPerMinute ?? null;
       const network = perAddress === null ? undefined : networkOf(ip);
       if (sale && perAddress !== null && network !== undefined)
-        counts.push(addresses(`${sale.saleId} ${network}`, shareOf(perAddress), nowMs));
+        counts.push(addresses(`${sale.saleId} ${network}`, perAddress, nowMs));
       return toAttempt(counts, clock);
     },
   };

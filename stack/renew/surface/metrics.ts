@@ -35,12 +35,11 @@ export async function showMetrics() {
   const found = await metrics.registry.getMetricsAsJSON();
   const shown = found
     .filter(({ name }) => OURS.test(name))
-    .map(({ name, help, type, aggregator, values }) => [
+    .map(({ name, help, type, values }) => [
       name,
       {
         help,
         type,
-        aggregator,
         labels: labelNames.get(name) ?? [],
         values: values.map(({ labels }) => Object.values(labels).join(' ')).filter((value) => value !== ''),
       },

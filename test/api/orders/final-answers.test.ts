@@ -129,7 +129,7 @@ test('what a caller may come back for, or has done wrong, is not final', async (
   const ordinary = await open({ skus: [TEN] });
   const limited = await api.withParts({
     finalAnswerHeader,
-    purchaseLimits: { userPerMinute: 1, processes: 1 },
+    userPurchasesPerMinute: 1,
   });
   const eager = await limited.shopper();
   await place(ordinary, 'ten', 1, eager);

@@ -7,7 +7,6 @@ import {
   REMEMBERED_MAX,
 } from '../../../src/api/calls/purchase-limits.ts';
 import { KEPT_FRESH_MS } from '../../../src/api/calls/sale-views.ts';
-import { USER_PURCHASES_PER_MINUTE } from '../../../src/limits.ts';
 import { saleKeys } from '../../../src/redis/keys.ts';
 import type { Sale } from '../../../src/sales/sale.ts';
 import { createTestClock } from '../../support/clock.ts';
@@ -26,7 +25,7 @@ const clock = createTestClock();
 beforeAll(async () => {
   api = await openApi();
   app = await api.withParts({
-    purchaseLimits: { userPerMinute: LIMIT, processes: 1 },
+    userPurchasesPerMinute: LIMIT,
     trustedProxyHops: 1,
     clock,
   });
@@ -119,7 +118,7 @@ test('beyond the limit as many attempts again are looked up, and none after them
   const { reservations } = api.stores;
   const [reserve, findRepeat] = [vi.fn(reservations.reserve), vi.fn(reservations.findRepeat)];
   const counted = await api.withParts({
-    purchaseLimits: { userPerMinute: LIMIT, processes: 1 },
+    userPurchasesPerMinute: LIMIT,
     reservations: { ...reservations, reserve, findRepeat },
     clock,
   });
@@ -206,17 +205,6 @@ test('a rule that is changed while the sale is on counts within a second', async
 // Without HTTP.
 
 const anySale = (addressPurchasesPerMinute: number | null) => ({ saleId: 's', addressPurchasesPerMinute });
-const policyOf = (userPerMinute: number, processes: number) =>
-  createPurchaseLimits({ userPerMinute, processes }).count({ userId: 'ada', ip: '' }, undefined).headers()[
-    'RateLimit-Policy'
-  ];
-
-test('a process takes its share of a limit, and no less than chance and a kept connection need', () => {
-  expect(policyOf(USER_PURCHASES_PER_MINUTE, 1)).toBe('"user";q=120;w=60');
-  expect(policyOf(1_000, 8)).toBe('"user";q=125;w=60');
-  expect(policyOf(USER_PURCHASES_PER_MINUTE, 64)).toBe('"user";q=30;w=60');
-  expect(policyOf(10, 8)).toBe('"user";q=10;w=60');
-});
 
 test.each([
   ['2001:db8:1:2::1', '2001:db8:1:2:ffff::9', 'the same'],
@@ -224,14 +212,14 @@ test.each([
   ['192.0.2.1', '::ffff:192.0.2.1', 'the same'],
   ['192.0.2.1', '192.0.2.2', 'another'],
 ])('%s and %s count as %s address', (one, two, which) => {
-  const { count } = createPurchaseLimits({ userPerMinute: 100, processes: 1 });
+  const { count } = createPurchaseLimits(100);
   count({ userId: 'ada', ip: one }, anySale(1));
   const { standing } = count({ userId: 'bob', ip: two }, anySale(1));
   expect(standing).toBe(which === 'another' ? 'within' : 'over');
 });
 
 test('a full memory forgets first whose last attempt is the longest ago', () => {
-  const { count } = createPurchaseLimits({ userPerMinute: 1, processes: 1 });
+  const { count } = createPurchaseLimits(1);
   const standingOf = (userId: string) => count({ userId, ip: '' }, undefined).standing;
   standingOf('early');
   standingOf('eager');
