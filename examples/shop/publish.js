@@ -11,27 +11,26 @@ const found = await holdfast.getShopSale(saleId).catch((error) => {
 });
 const before = found?.headers.get('etag');
 
-const published = await holdfast
-  .putSale(
-    saleId,
-    {
-      ...terms,
-      // Charges are in the ticket, so no order may come without one.
-      ticketRequired: true,
-      skus: catalogue.products.map(({ sku, title, price, stock, limitPerUser, reference, metadata }) => ({
-        sku,
-        name: title,
-        unitPrice: price,
-        total: stock,
-        ...(limitPerUser !== undefined && { limitPerUser }),
-        reference,
-        metadata,
-      })),
-    },
-    // No other change is overwritten, and no other new sale.
-    { headers: before ? { 'If-Match': before } : { 'If-None-Match': '*' } },
-  )
-  .catch(fail);
+const sale = {
+  ...terms,
+  // Charges are in the ticket, so no order may come without one.
+  ticketRequired: true,
+  skus: catalogue.products.map(({ sku, title, price, stock, limitPerUser, reference, metadata }) => ({
+    sku,
+    name: title,
+    unitPrice: price,
+    total: stock,
+    ...(limitPerUser !== undefined && { limitPerUser }),
+    reference,
+    metadata,
+  })),
+};
+// A patch leaves alone what the catalogue does not say. No change of others is overwritten.
+const published = await (
+  before
+    ? holdfast.patchSale(saleId, sale, { headers: { 'If-Match': before } })
+    : holdfast.putSale(saleId, sale, { headers: { 'If-None-Match': '*' } })
+).catch(fail);
 
 const isSame = before === published.headers.get('etag');
 const outcome = isSame ? 'is as the catalogue has it' : 'was changed';

@@ -354,13 +354,8 @@ async function noteChange(
       .map(({ path, from, to }) => ({ path, from: short(from), to: short(to) })),
     more: Math.max(0, changes.length - LOGGED_MAX),
   };
-  await recordAction(connection, {
-    actor,
-    reason,
-    action: 'sale_changed',
-    subject: `sale ${saleId}`,
-    detail,
-  });
+  const subject = `sale ${saleId}`;
+  await recordAction(connection, { actor, reason, action: 'sale_changed', subject, detail });
   const data = { sale: snapshotSale(found, live ?? found.stock) };
   await recordShopEvent(connection, { type: 'sale.changed', saleId, subject: saleId, data });
 }
@@ -374,8 +369,10 @@ function short(value: unknown): unknown {
 /** Which version the caller knows; `any`: the sale must exist. */
 type IfMatch = readonly number[] | 'any' | undefined;
 
+/** edit: what the sale is to become, by what it is under the lock. What it throws, the caller gets. */
 export type Ask =
   | { action: 'put'; sale: Sale; isDraft: boolean; ifMatch: IfMatch; isNew: boolean }
+  | { action: 'patch' | 'stock'; saleId: string; ifMatch: IfMatch; edit: (found: SaleRecord) => SaleDocument }
   | { action: 'pause' | 'resume' | 'close'; saleId: string }
   | { action: 'call_off'; saleId: string; sku: string };
 
@@ -516,13 +513,16 @@ async function recordIn(connection: Executor, ask: Ask, decision: Decision): Pro
   if (found.pendingNo !== undefined)
     return { kind: 'pending', change: await readChange(connection, saleId, found.pendingNo) };
 
+  const conflict = { kind: 'conflict', version: found.version } as const;
+  const isStale = 'ifMatch' in ask && !isMatched(ask.ifMatch, found.version);
+  // Units that are added once more would count twice, so the version decides first.
+  if (ask.action === 'stock' && isStale) return conflict;
   const target = targetOf(found, ask, await listCalledOff(connection, found));
-  if (ask.action === 'put' && ask.isNew) return { kind: 'conflict', version: found.version };
+  if (ask.action === 'put' && ask.isNew) return conflict;
   // Before the version: what is asked for has been done, maybe by the same call whose answer was lost.
   if (compareDocuments(found, target).length === 0) return { kind: 'unchanged' };
-  if (ask.action === 'put' && !isMatched(ask.ifMatch, found.version))
-    return { kind: 'conflict', version: found.version };
-  if (found.isDraft && ask.action !== 'put') return { kind: 'draft' };
+  if (isStale) return conflict;
+  if (found.isDraft && !('ifMatch' in ask)) return { kind: 'draft' };
   if (found.isArchived || found.hasClosed || (!found.isDraft && found.nowMs >= found.sale.closesAtMs))
     return { kind: 'ended' };
   if (!found.isWarm) {
@@ -550,25 +550,24 @@ async function create(
   if (ifMatch !== undefined) return { kind: 'conflict', version: undefined };
   // Another may be first, and is found then.
   if (!(await insertSale(connection, ask))) return recordIn(connection, ask, decision);
-  const detail = { skus: sale.skus.length };
-  await recordAction(connection, {
-    ...decision,
-    action: 'sale_created',
-    subject: `sale ${sale.saleId}`,
-    detail,
-  });
+  const [subject, detail] = [`sale ${sale.saleId}`, { skus: sale.skus.length }];
+  await recordAction(connection, { ...decision, action: 'sale_created', subject, detail });
   return { kind: 'created' };
 }
 
 /**
- * What the sale becomes. What `put` sends has neither the pause nor what was called off: only their own calls
+ * What the sale becomes. What is sent has neither the pause nor what was called off: only their own calls
  * decide that.
  */
-function targetOf({ sale, isDraft, nowMs }: SaleRecord, ask: Ask, calledOff: string[]): SaleDocument {
+function targetOf(found: SaleRecord, ask: Ask, calledOff: string[]): SaleDocument {
+  const { sale, isDraft, nowMs } = found;
   switch (ask.action) {
-    case 'put': {
-      const skus = markCalledOff(ask.sale.skus, calledOff);
-      return { sale: { ...ask.sale, skus, paused: sale.paused }, isDraft: ask.isDraft };
+    case 'put':
+    case 'patch':
+    case 'stock': {
+      const sent = ask.action === 'put' ? ask : ask.edit(found);
+      const skus = markCalledOff(sent.sale.skus, calledOff);
+      return { sale: { ...sent.sale, skus, paused: sale.paused }, isDraft: sent.isDraft };
     }
     case 'call_off':
       return { sale: { ...sale, skus: markCalledOff(sale.skus, [...calledOff, ask.sku]) }, isDraft };

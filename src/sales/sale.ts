@@ -261,10 +261,19 @@ export const saleDocumentSchema = z.object({ sale: saleSchema, isDraft: z.boolea
 export type SaleDocument = z.infer<typeof saleDocumentSchema>;
 
 /**
- * put: the whole document is replaced. call_off: of one SKU. warm_up: the sale is put into Redis, and nothing
- * else changes.
+ * put: the whole document is replaced. patch: parts of it. stock: totals alone. call_off: of one SKU.
+ * warm_up: the sale is put into Redis, and nothing else changes.
  */
-export const CHANGE_ACTIONS = ['put', 'pause', 'resume', 'close', 'call_off', 'warm_up'] as const;
+export const CHANGE_ACTIONS = [
+  'put',
+  'patch',
+  'stock',
+  'pause',
+  'resume',
+  'close',
+  'call_off',
+  'warm_up',
+] as const;
 export type ChangeAction = (typeof CHANGE_ACTIONS)[number];
 
 /** What Redis has decided of a sale, and sells it by. MySQL alone has the rule for refunds. */

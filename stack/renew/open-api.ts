@@ -37,7 +37,7 @@ function renderOpenApi(): Json {
   for (const [key, call] of CALLS) {
     const { method, path } = partsOf(key);
     const address = path.replaceAll(/:(\w+)/g, '{$1}');
-    paths[address] = { ...paths[address], [method.toLowerCase()]: operationOf(path, call, schemas) };
+    paths[address] = { ...paths[address], [method.toLowerCase()]: operationOf(method, path, call, schemas) };
   }
   return {
     openapi: '3.1.1',
@@ -206,22 +206,23 @@ function problemName(code: ProblemCode): string {
 
 // Operations.
 
-function operationOf(path: string, call: Call, schemas: Schemas): Json {
+function operationOf(method: string, path: string, call: Call, schemas: Schemas): Json {
   const { id, does, body, who, scope } = call;
-  const input = schemas.inputs[id];
-  const example = body && exampleOf(input, schemas.components);
+  const input = {
+    schema: schemas.inputs[id],
+    example: body && exampleOf(schemas.inputs[id], schemas.components),
+  };
+  const content = {
+    'application/json': input,
+    ...(method === 'PATCH' && { 'application/merge-patch+json': input }),
+  };
   return {
     operationId: id,
     summary: does,
     tags: [scope === undefined ? (who === 'provider' ? 'Provider' : 'Shoppers') : 'Back office'],
     security: securityOf(call),
     parameters: parametersOf(path, call, schemas),
-    ...(body && {
-      requestBody: {
-        required: body.isOptional !== true,
-        content: { 'application/json': { schema: input, example } },
-      },
-    }),
+    ...(body && { requestBody: { required: body.isOptional !== true, content } }),
     responses: responsesOf(call, schemas),
   };
 }

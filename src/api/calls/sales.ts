@@ -2,20 +2,21 @@
 
 import type { Context } from 'koa';
 import { z } from 'zod';
-import { SALE_ID_PATTERN, WARM_UP_AHEAD_MS } from '../../limits.ts';
-import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS } from '../../limits.ts';
-import { saleIdSchema } from '../../orders/content.ts';
+import { MAX_SALE_TIME_MS, MIN_SALE_TIME_MS, WARM_UP_AHEAD_MS } from '../../limits.ts';
+import { decisionReason, saleIdSchema, skuSchema } from '../../orders/content.ts';
 import type { Decision } from '../../parked/parked.sql.ts';
-import type { PendingChange, Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
+import type { Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
 import { priceFaults } from '../../sales/create-sale.ts';
-import { DEFAULT_PAYMENT_WINDOW_MS } from '../../sales/sale.ts';
-import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema, type Sale } from '../../sales/sale.ts';
+import type { SaleRecord } from '../../sales/rows.sql.ts';
+import { DEFAULT_PAYMENT_WINDOW_MS, type SaleDocument } from '../../sales/sale.ts';
+import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { Stores } from '../../stores/open.ts';
-import { Problem, parseInput, unavailable } from '../http/problem.ts';
+import { NO_STORE, type Reply, reply } from '../http/answer.ts';
+import { Problem, parseInput } from '../http/problem.ts';
 import { count, nextPage } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
-import { decisionBody, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice, decisionBody, ofSale } from './call.ts';
 import { skuReply, saleReply } from './sale-views.ts';
 
 /**
@@ -55,7 +56,6 @@ const salesReply = z
     next: nextPage,
   })
   .meta({ id: 'ShopSaleList', description: 'A page of sales.' });
-type SalesReply = z.infer<typeof salesReply>;
 
 // The conditions that a caller puts on a change (RFC 9110, 13.1).
 
@@ -89,25 +89,38 @@ const time = z.iso
   .transform((text) => Date.parse(text))
   .pipe(z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'));
 
+// What only `GET` shows is taken and ignored, so that a sale can be sent as it was shown.
+const shown = shopSaleReply
+  .pick({ saleId: true, paused: true, state: true, version: true, pending: true })
+  .partial();
+const shownOfSku = shopSaleReply.shape.skus.element
+  .pick({ calledOff: true, available: true, held: true, sold: true, unsold: true })
+  .partial();
+const sentSku = shopSku
+  .extend(shownOfSku.shape)
+  .transform(({ calledOff: _off, available: _free, held: _held, sold: _sold, unsold: _left, ...own }) => own);
+
+const terms = {
+  name: shape.name,
+  currency: shape.currency,
+  opensAt: time.describe('When the sale opens: RFC 3339, with any offset.'),
+  closesAt: time.describe('When the sale closes: RFC 3339, with any offset.'),
+  paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
+  refundRestoresLimit: shape.refundRestoresLimit,
+  expiringNoticeMs: shape.expiringNoticeMs,
+  limitPerUser: shape.limitPerUser,
+  maxUnpaidHolds: shape.maxUnpaidHolds,
+  addressPurchasesPerMinute: shape.addressPurchasesPerMinute,
+  ticketRequired: shape.ticketRequired,
+  verification: shape.verification,
+  draft: draftSchema.default(false),
+  reference: shape.reference,
+  metadata: shape.metadata,
+  skus: skusOf(sentSku).describe('The SKUs, in the order in which they are shown.'),
+};
+
 const saleBody = z
-  .strictObject({
-    name: shape.name,
-    currency: shape.currency,
-    opensAt: time.describe('When the sale opens: RFC 3339, with any offset.'),
-    closesAt: time.describe('When the sale closes: RFC 3339, with any offset.'),
-    paymentWindowMs: shape.paymentWindowMs.default(DEFAULT_PAYMENT_WINDOW_MS),
-    refundRestoresLimit: shape.refundRestoresLimit,
-    expiringNoticeMs: shape.expiringNoticeMs,
-    limitPerUser: shape.limitPerUser,
-    maxUnpaidHolds: shape.maxUnpaidHolds,
-    addressPurchasesPerMinute: shape.addressPurchasesPerMinute,
-    ticketRequired: shape.ticketRequired,
-    verification: shape.verification,
-    draft: draftSchema.default(false),
-    reference: shape.reference,
-    metadata: shape.metadata,
-    skus: skusOf(shopSku).describe('The SKUs, in the order in which they are shown.'),
-  })
+  .strictObject({ ...terms, ...shown.shape })
   // One that is no time is a fault of its own, and later than nothing.
   .refine(({ opensAt, closesAt }) => !(opensAt >= closesAt), {
     message: 'a sale opens before it closes',
@@ -132,112 +145,144 @@ const saleBody = z
     ],
   });
 
-const saleIdInput = z.object({ saleId: saleIdSchema });
-
 /** @throws Problem 400 that lists what is wrong */
-function parseSale(saleIdText: string | undefined, body: unknown): { sale: Sale; isDraft: boolean } {
-  const { saleId } = parseInput(saleIdInput, { saleId: saleIdText });
-  const { opensAt, closesAt, draft, ...rules } = parseInput(saleBody, body);
+const readSale = (provider: BackOffice['provider'], saleId: string, body: unknown): SaleDocument =>
+  documentOf(provider, saleId, parseInput(saleBody, body));
+
+/** @throws Problem 400 for prices that the provider does not take */
+function documentOf(
+  provider: BackOffice['provider'],
+  saleId: string,
+  sent: z.output<typeof saleBody>,
+): SaleDocument {
+  const { saleId: _id, paused: _paused, state: _state, version: _version, pending: _pending, ...own } = sent;
+  const { opensAt: opensAtMs, closesAt: closesAtMs, draft: isDraft, ...rules } = own;
   // The pause has calls of its own; it is not part of what is sent here.
-  return {
-    sale: { saleId, ...rules, opensAtMs: opensAt, closesAtMs: closesAt, paused: false },
-    isDraft: draft,
-  };
+  const sale = { saleId, ...rules, opensAtMs, closesAtMs, paused: false };
+  const faults = priceFaults(sale, provider);
+  if (faults.length > 0) throw new Problem('invalid_request', { extra: { faults } });
+  return { sale, isDraft };
 }
+
+/**
+ * A merge patch (RFC 7396): what is left out stays as it is, and null sets what is so unless the shop says
+ * otherwise. The sale that comes of it is checked whole.
+ */
+const salePatch = z
+  .strictObject({
+    ...inPatch(terms),
+    verification: z
+      .strictObject(inPatch(shape.verification.unwrap().shape))
+      .nullish()
+      .describe('The members of the verification that change; null: there is none any more.'),
+    metadata: z
+      .record(z.string(), z.string().nullable())
+      .nullish()
+      .describe("What changes of the shop's own data; null takes a member away."),
+  })
+  .meta({
+    id: 'SalePatch',
+    description: 'What changes of a sale: a JSON merge patch (RFC 7396).',
+    examples: [{ closesAt: '2026-11-27T23:00:00Z', limitPerUser: null }],
+  });
+
+function inPatch(members: Record<string, z.ZodType>): Record<string, z.ZodType> {
+  return Object.fromEntries(
+    Object.entries(members).map(([name, schema]) => [
+      name,
+      z.nullish(schema instanceof z.ZodDefault ? schema.unwrap() : schema),
+    ]),
+  );
+}
+
+/** @param patch of a known form, which bounds its depth */
+function mergePatch(into: unknown, patch: unknown): unknown {
+  if (!isObject(patch)) return patch;
+  const merged = new Map(Object.entries(isObject(into) ? into : {}));
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(name);
+    else merged.set(name, mergePatch(merged.get(name), value));
+  }
+  return Object.fromEntries(merged);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Units are added or taken away, or a SKU gets a total. */
+const stockBody = z
+  .strictObject({
+    skus: skusOf(
+      z.union([
+        z.strictObject({
+          sku: skuSchema,
+          change: z.int().describe('Units that are added; negative: taken away.'),
+        }),
+        z.strictObject({ sku: skuSchema, total: shopSku.shape.total }),
+      ]),
+    ).describe('The SKUs whose stock changes.'),
+    reason: decisionReason.optional(),
+  })
+  .meta({
+    id: 'StockChanges',
+    description: 'What changes of the stock of a sale.',
+    examples: [{ skus: [{ sku: 'lamp', change: 10 }], reason: 'Another box was found.' }],
+  });
 
 // Changes a sale through its three steps, and says what came of it.
 
 /** Changes of others that are completed before this one. More are no accident, and the caller may repeat. */
 const EARLIER_MAX = 5;
 
-/** @throws Problem when it was not made; `sale_change_unavailable`: it may yet be */
+/** What a change is refused with, by the kind of its end. pending: it may yet be made. */
+const CHANGE_REFUSALS = {
+  unknown: 'sale_not_found',
+  ended: 'sale_ended',
+  draft: 'sale_is_draft',
+  conflict: 'version_conflict',
+  fixed: 'sale_rule_fixed',
+  refused: 'stock_below_committed',
+  rebuilding: 'sale_change_unavailable',
+  pending: 'sale_change_unavailable',
+} as const;
+
+type Changed = Extract<Recorded, { kind: 'created' | 'changed' | 'unchanged' }>;
+/** With the members of its problem. */
+type Refused = { kind: keyof typeof CHANGE_REFUSALS; [member: string]: unknown };
+
 export async function changeSale(
   { saleChanges, saleStock, log }: Stores,
   ask: Ask,
   decision: Decision,
-): Promise<Done['kind']> {
-  /**
-   * Settles the change. A refusal concerns the caller only if it is the caller's own.
-   * @returns whether it was made; otherwise it was withdrawn
-   */
-  async function complete(change: PendingChange, isOwn: boolean): Promise<boolean> {
-    const end = await saleChanges.complete(change, saleStock).catch(failLater);
-    if (!end) failLater(undefined);
-    if (end.kind === 'withdrawn') {
-      const { saleId, changeNo, action } = change;
+): Promise<Changed | Refused> {
+  for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
+    const recorded = await saleChanges.record(ask, decision);
+    if (recorded.kind !== 'recorded' && recorded.kind !== 'pending')
+      return isChanged(recorded) ? recorded : viewRefusal(recorded);
+    const { saleId, changeNo, action } = recorded.change;
+    const end = await saleChanges.complete(recorded.change, saleStock);
+    if (!end) return { kind: 'pending' };
+    if (end.kind === 'withdrawn')
       log.error(
         { saleId, changeNo, action },
         'MySQL had lost changes of a sale; they were taken over from Redis',
       );
-    }
-    if (end.kind === 'ended' && isOwn) throw refusalOf(end);
-    if (end.kind === 'refused' && isOwn) {
-      const { sku, committed } = end;
-      throw new Problem('stock_below_committed', {
-        extra: { sku, committed },
-      });
-    }
-    return end.kind !== 'withdrawn';
+    // The end of an earlier change concerns whoever asked for that one.
+    else if (recorded.kind === 'recorded') return end.kind === 'applied' ? { kind: 'changed' } : end;
   }
-
-  for (let earlier = 0; earlier <= EARLIER_MAX; earlier += 1) {
-    const recorded = await saleChanges.record(ask, decision).catch(failUnrecorded);
-    if (isDone(recorded)) return recorded.kind;
-    if (recorded.kind === 'recorded') {
-      if (await complete(recorded.change, true)) return 'changed';
-      continue;
-    }
-    if (recorded.kind !== 'pending') throw refusalOf(recorded);
-    await complete(recorded.change, false);
-  }
-  return failUnrecorded(undefined);
+  return { kind: 'pending' };
 }
 
-type Done = Extract<Recorded, { kind: 'created' | 'changed' | 'unchanged' }>;
-
-function isDone(recorded: Recorded): recorded is Done {
+function isChanged(recorded: Changed | Refusal): recorded is Changed {
   return ['created', 'changed', 'unchanged'].includes(recorded.kind);
 }
 
-function refusalOf(recorded: Refusal): Problem {
-  switch (recorded.kind) {
-    case 'unknown':
-      return saleUnknown();
-    case 'ended':
-      return new Problem('sale_ended');
-    case 'draft':
-      return new Problem('sale_is_draft');
-    case 'conflict':
-      return new Problem('version_conflict', {
-        extra: { version: recorded.version ?? null },
-      });
-    case 'fixed': {
-      const { path, message, sku } = recorded.rule;
-      return new Problem('sale_rule_fixed', {
-        detail: message,
-        extra: { path, ...(sku === undefined ? {} : { sku }) },
-      });
-    }
-    case 'rebuilding':
-      return new Problem('sale_change_unavailable', {
-        retryAfterSeconds: 1,
-      });
-    default:
-      return recorded satisfies never;
-  }
-}
-
-function failUnrecorded(error: unknown): never {
-  throw unavailable('sale_change_unavailable', error);
-}
-
-function failLater(error: unknown): never {
-  throw unavailable('sale_change_unavailable', error);
-}
-
-/** Not "not on yet": the back office sees every sale. */
-export function saleUnknown(): Problem {
-  return new Problem('sale_not_found');
+function viewRefusal(refusal: Refusal): Refused {
+  if (refusal.kind === 'conflict') return { ...refusal, version: refusal.version ?? null };
+  if (refusal.kind !== 'fixed') return refusal;
+  const { message: detail, ...rule } = refusal.rule;
+  return { ...refusal, detail, ...rule };
 }
 
 const listQuery = z.strictObject({
@@ -249,133 +294,158 @@ const listQuery = z.strictObject({
   limit: pageLimit(MAX_SALES_LISTED),
 });
 
-/** What the calls that change a sale by a word have in common. */
+/** What the calls that change a sale have in common. */
 const change = {
   scope: 'sales:write',
-  body: { schema: decisionBody, isOptional: true },
-  replies: { 200: shopSaleReply },
+  params: ofSale,
   gives: { 200: ['ETag'] },
-  refuses: ['sale_not_found', 'sale_ended', 'sale_is_draft', 'sale_change_unavailable', 'sale_unavailable'],
+  away: 'sale_change_unavailable',
+  refuses: CHANGE_REFUSALS,
 } as const;
+
+/** A change that is made by a word. */
+const byWord = (id: string, does: string, action: 'pause' | 'resume' | 'close') =>
+  adminCall({
+    id,
+    does,
+    ...change,
+    body: { schema: decisionBody, isOptional: true },
+    replies: { 200: shopSaleReply },
+    async answer(office, { params: { saleId }, body: { reason = null }, actor }) {
+      const outcome = await changeSale(office, { action, saleId }, { actor, reason });
+      return isRefused(outcome) ? outcome : show(office, saleId);
+    },
+  });
 
 /** Each call that changes something answers the same when it is repeated. */
 export const saleCalls = {
-  'GET /v1/admin/sales': {
+  'GET /v1/admin/sales': adminCall({
     id: 'listSales',
     does: 'The sales by their ids, a page at a time',
     scope: 'sales:read',
     query: listQuery,
     replies: { 200: salesReply },
-    refuses: ['sale_unavailable'],
-    handle: listSales,
-  },
-  'GET /v1/admin/sales/:saleId': {
+    away: 'sale_unavailable',
+    refuses: {},
+    async answer(office, { query: { state, after = '', limit } }) {
+      const found = await office.sales.list(state, after, limit);
+      const last = found.length === limit ? found.at(-1) : undefined;
+      const sales = await Promise.all(found.map((one) => view(office, one)));
+      return reply({ sales, next: last?.sale.saleId ?? null }, 200, NO_STORE);
+    },
+  }),
+  'GET /v1/admin/sales/:saleId': adminCall({
     id: 'getShopSale',
     does: 'A sale with all that its shop decided, and its stock',
     scope: 'sales:read',
+    params: ofSale,
     replies: { 200: shopSaleReply },
     gives: { 200: ['ETag'] },
-    refuses: ['sale_not_found', 'sale_unavailable'],
-    handle: (office, ctx) => answer(office, ctx, saleIdOf(ctx)),
-  },
-  'PUT /v1/admin/sales/:saleId': {
+    away: 'sale_unavailable',
+    refuses: { unknown: 'sale_not_found' },
+    answer: (office, { params: { saleId } }) => show(office, saleId),
+  }),
+  'PUT /v1/admin/sales/:saleId': adminCall({
     id: 'putSale',
     does: 'Makes a sale, or changes it to what is sent',
-    scope: 'sales:write',
+    ...change,
+    params: { schema: ofSale.schema },
     body: { schema: saleBody, bytesMax: MAX_SALE_BODY_BYTES },
     reads: ['If-Match', 'If-None-Match'],
     replies: { 200: shopSaleReply, 201: shopSaleReply },
     gives: { 200: ['ETag'], 201: ['ETag', 'Location'] },
-    refuses: [
-      'sale_rule_fixed',
-      'stock_below_committed',
-      'sale_ended',
-      'version_conflict',
-      'sale_change_unavailable',
-      'sale_unavailable',
-    ],
-    handle: putSale,
-  },
-  'POST /v1/admin/sales/:saleId/pause': {
-    id: 'pauseSale',
-    does: 'Accepts no order until the sale is resumed',
+    async answer(office, { params: { saleId }, body, actor, ctx }) {
+      const document = documentOf(office.provider, saleId, body);
+      const ask = { action: 'put', ...document, ifMatch: ifMatchOf(ctx), isNew: isNewAsked(ctx) } as const;
+      const outcome = await changeSale(office, ask, { actor, reason: null });
+      if (isRefused(outcome)) return outcome;
+      await warmUpIfDue(office, saleId);
+      return outcome.kind === 'created'
+        ? show(office, saleId, 201, { Location: `/v1/admin/sales/${saleId}` })
+        : show(office, saleId);
+    },
+  }),
+  'PATCH /v1/admin/sales/:saleId': adminCall({
+    id: 'patchSale',
+    does: 'Changes what is sent of a sale, and leaves the rest as it is',
     ...change,
-    handle: act('pause'),
-  },
-  'POST /v1/admin/sales/:saleId/resume': {
-    id: 'resumeSale',
-    does: 'Ends the pause of a sale',
+    body: { schema: salePatch, bytesMax: MAX_SALE_BODY_BYTES },
+    reads: ['If-Match'],
+    replies: { 200: shopSaleReply },
+    async answer(office, { params: { saleId }, actor, ctx }) {
+      // As it was sent: a member that is left out is no null.
+      const patch = ctx.state.body;
+      const edit = (found: SaleRecord) =>
+        readSale(office.provider, saleId, mergePatch(snapshotSale(found, []), patch));
+      const ask = { action: 'patch', saleId, ifMatch: ifMatchOf(ctx), edit } as const;
+      const outcome = await changeSale(office, ask, { actor, reason: null });
+      if (isRefused(outcome)) return outcome;
+      await warmUpIfDue(office, saleId);
+      return show(office, saleId);
+    },
+  }),
+  'POST /v1/admin/sales/:saleId/stock': adminCall({
+    id: 'changeStock',
+    does: 'Adds units of SKUs, takes some away, or sets their totals',
     ...change,
-    handle: act('resume'),
-  },
-  'POST /v1/admin/sales/:saleId/close': {
-    id: 'closeSale',
-    does: 'Closes a sale now, for good',
-    ...change,
-    handle: act('close'),
-  },
-  'POST /v1/admin/sales/:saleId/archive': {
+    body: { schema: stockBody, bytesMax: MAX_SALE_BODY_BYTES },
+    reads: ['If-Match'],
+    replies: { 200: shopSaleReply },
+    refuses: { ...CHANGE_REFUSALS, unversioned: 'version_required' },
+    throws: ['unknown_sku'],
+    async answer(office, { params: { saleId }, body: { skus, reason = null }, actor, ctx }) {
+      const ifMatch = ifMatchOf(ctx);
+      if (!Array.isArray(ifMatch) && skus.some((each) => 'change' in each)) return { kind: 'unversioned' };
+      const edit = (found: SaleRecord) => {
+        const sale = snapshotSale(found, []);
+        const unknown = skus.find(({ sku }) => !sale.skus.some((item) => item.sku === sku));
+        if (unknown) throw new Problem('unknown_sku', { extra: { sku: unknown.sku } });
+        const items = sale.skus.map((item) => {
+          const wish = skus.find(({ sku }) => sku === item.sku);
+          if (!wish) return item;
+          return { ...item, total: 'total' in wish ? wish.total : item.total + wish.change };
+        });
+        return readSale(office.provider, saleId, { ...sale, skus: items });
+      };
+      const outcome = await changeSale(office, { action: 'stock', saleId, ifMatch, edit }, { actor, reason });
+      return isRefused(outcome) ? outcome : show(office, saleId);
+    },
+  }),
+  'POST /v1/admin/sales/:saleId/pause': byWord(
+    'pauseSale',
+    'Accepts no order until the sale is resumed',
+    'pause',
+  ),
+  'POST /v1/admin/sales/:saleId/resume': byWord('resumeSale', 'Ends the pause of a sale', 'resume'),
+  'POST /v1/admin/sales/:saleId/close': byWord('closeSale', 'Closes a sale now, for good', 'close'),
+  'POST /v1/admin/sales/:saleId/archive': adminCall({
     id: 'archiveSale',
     does: 'Takes a sale that is settled, or a draft, off the list for good',
     ...change,
-    refuses: ['sale_not_found', 'sale_not_settled', 'decision_unavailable', 'sale_unavailable'],
-    handle: archiveSale,
-  },
+    body: { schema: decisionBody, isOptional: true },
+    replies: { 200: shopSaleReply },
+    away: 'decision_unavailable',
+    refuses: { unknown: 'sale_not_found', 'not-settled': 'sale_not_settled' },
+    async answer(office, { params: { saleId }, body: { reason = null }, actor }) {
+      const kind = await office.saleChanges.archive(saleId, { actor, reason });
+      return kind === 'unknown' || kind === 'not-settled' ? { kind } : show(office, saleId);
+    },
+  }),
 } satisfies AdminCalls;
 
-async function listSales(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { state, after = '', limit } = parseInput(listQuery, { ...ctx.query });
-  const found = await office.sales.list(state, after, limit).catch(failToRead);
-  const last = found.length === limit ? found.at(-1) : undefined;
-  ctx.set('Cache-Control', 'no-store');
-  ctx.body = {
-    sales: await Promise.all(found.map((one) => view(office, one))),
-    next: last?.sale.saleId ?? null,
-  } satisfies SalesReply;
+function isRefused(outcome: Changed | Refused): outcome is Refused {
+  return outcome.kind in CHANGE_REFUSALS;
 }
 
-async function putSale(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const { sale, isDraft } = parseSale(ctx.params['saleId'], ctx.state.body);
-  const ask = { action: 'put', sale, isDraft, ifMatch: ifMatchOf(ctx), isNew: isNewAsked(ctx) } as const;
-  const faults = priceFaults(sale, office.provider);
-  if (faults.length > 0)
-    throw new Problem('invalid_request', {
-      extra: { faults },
-    });
-  const outcome = await changeSale(office, ask, { actor: ctx.state.userId, reason: null });
-  ctx.status = outcome === 'created' ? 201 : 200;
-  if (outcome === 'created') ctx.set('Location', `/v1/admin/sales/${sale.saleId}`);
-  await warmUpIfDue(office, sale.saleId);
-  await answer(office, ctx, sale.saleId);
-}
-
-function act(action: 'pause' | 'resume' | 'close') {
-  return async (office: BackOffice, ctx: AdminContext): Promise<void> => {
-    const saleId = saleIdOf(ctx);
-    const { reason = null } = parseInput(decisionBody, ctx.state.body);
-    await changeSale(office, { action, saleId }, { actor: ctx.state.userId, reason });
-    await answer(office, ctx, saleId);
-  };
-}
-
-async function archiveSale(office: BackOffice, ctx: AdminContext): Promise<void> {
-  const saleId = saleIdOf(ctx);
-  const { reason = null } = parseInput(decisionBody, ctx.state.body);
-  const outcome = await office.saleChanges
-    .archive(saleId, { actor: ctx.state.userId, reason })
-    .catch((error: unknown) => {
-      throw unavailable('decision_unavailable', error);
-    });
-  if (outcome === 'unknown') throw saleUnknown();
-  if (outcome === 'not-settled') throw new Problem('sale_not_settled');
-  await answer(office, ctx, saleId);
-}
-
-async function answer(office: BackOffice, ctx: AdminContext, saleId: string): Promise<void> {
-  const found = await find(office, saleId);
-  ctx.etag = String(found.version);
-  ctx.set('Cache-Control', 'no-store');
-  ctx.body = await view(office, found);
+async function show(
+  office: BackOffice,
+  saleId: string,
+  status = 200,
+  headers: { Location?: string } = {},
+): Promise<Reply<ShopSaleReply> | { kind: 'unknown' }> {
+  const found = await office.sales.read(saleId);
+  if (!found) return { kind: 'unknown' };
+  return reply(await view(office, found), status, { ...headers, ...NO_STORE, ETag: `"${found.version}"` });
 }
 
 /** As it is right now, where it is sold from. */
@@ -386,20 +456,13 @@ async function view({ saleStock }: BackOffice, found: ShownSale): Promise<ShopSa
   return { ...snapshotSale(found, live?.skus ?? found.stock), pending: found.isChanging };
 }
 
-async function find({ sales }: BackOffice, saleId: string): Promise<ShownSale> {
-  const found = await sales.read(saleId).catch(failToRead);
-  if (!found) throw saleUnknown();
-  return found;
-}
-
 /**
  * Puts the sale into Redis before the shop gets the answer that it is open. Where that fails, it stays
  * pending, and a worker does it within a second.
  */
-async function warmUpIfDue(office: BackOffice, saleId: string): Promise<void> {
-  const { sales, saleStock, log } = office;
-  const found = await find(office, saleId);
-  if (!isToBeWarm(found)) return;
+async function warmUpIfDue({ sales, saleStock, log }: BackOffice, saleId: string): Promise<void> {
+  const found = await sales.read(saleId);
+  if (!found || !isToBeWarm(found)) return;
   await sales.warmUp(saleId, saleStock).catch((error: unknown) => {
     log.warn({ err: error, saleId }, 'a sale was not put into Redis at once; a worker will do it');
   });
@@ -408,14 +471,4 @@ async function warmUpIfDue(office: BackOffice, saleId: string): Promise<void> {
 /** As the worker that looks after the sales finds those that it puts into Redis. */
 function isToBeWarm({ sale, isDraft, isWarm, nowMs }: ShownSale): boolean {
   return !isDraft && !isWarm && sale.opensAtMs <= nowMs + WARM_UP_AHEAD_MS && nowMs < sale.closesAtMs;
-}
-
-function saleIdOf(ctx: AdminContext): string {
-  const saleId = ctx.params['saleId'] ?? '';
-  if (!SALE_ID_PATTERN.test(saleId)) throw saleUnknown();
-  return saleId;
-}
-
-function failToRead(error: unknown): never {
-  throw unavailable('sale_unavailable', error);
 }

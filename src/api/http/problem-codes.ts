@@ -231,6 +231,12 @@ export const PROBLEMS = {
     more: 'It has `version`, and `null` says that there is none. `If-Match` or `If-None-Match` asks for another.',
     remedy: 'read the sale, decide again',
   },
+  version_required: {
+    status: 428,
+    says: 'A change of stock names the version that it is made of.',
+    more: '`If-Match` has it: a repeat must not count twice.',
+    remedy: 'read the sale, send its `ETag` as `If-Match`',
+  },
   idempotency_key_reused: {
     status: 422,
     says: 'This Idempotency-Key was used for another request.',
@@ -372,6 +378,7 @@ export const PROBLEMS = {
   unsupported_media_type: {
     status: 415,
     says: 'Send the body as application/json, in UTF-8.',
+    more: 'A `PATCH` may also be `application/merge-patch+json`.',
     remedy: 'set `Content-Type`',
   },
   unsupported_content_encoding: {

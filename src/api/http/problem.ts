@@ -81,9 +81,14 @@ export function unavailable(code: UnavailableCode, cause: unknown): Problem {
   return new Problem(code, { retryAfterSeconds: 1, cause });
 }
 
-/** @param outcome has the members of the problem beside the usual ones */
+/** @param outcome has the members that the problem has beside the usual ones, and maybe a `detail` */
 export function problemOf(code: ProblemCode, outcome: object): Problem {
-  return new Problem(code, membersOf(code, outcome));
+  const detail = 'detail' in outcome ? outcome.detail : undefined;
+  return new Problem(code, {
+    ...(typeof detail === 'string' && { detail }),
+    ...(PROBLEMS[code].status === 503 && { retryAfterSeconds: 1 }),
+    ...membersOf(code, outcome),
+  });
 }
 
 function membersOf<Code extends ProblemCode>(code: Code, outcome: object): { extra?: ProblemExtra<Code> };

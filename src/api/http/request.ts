@@ -84,7 +84,13 @@ interface Part {
  * RFC 8259 knows no other encoding than UTF-8, so naming it is all that the parameter can do. Between two
  * runs of spaces stands what is no space: else a long header would take the square of its length.
  */
-const JSON_TYPE = /^\s*application\/json\s*(?:;\s*(?:charset\s*=\s*"?utf-?8"?\s*(?:;\s*)?)?)?$/i;
+const JSON_TYPE = typeOf('json');
+const PATCH_TYPE = typeOf(String.raw`(?:merge-patch\+)?json`);
+
+function typeOf(subtype: string): RegExp {
+  const parameters = String.raw`\s*(?:;\s*(?:charset\s*=\s*"?utf-?8"?\s*(?:;\s*)?)?)?`;
+  return new RegExp(String.raw`^\s*application/${subtype}${parameters}$`, 'i');
+}
 
 /** The next round of repeats finds room: what does not arrive within 15 seconds is cut off. */
 const OVERFULL_RETRY_SECONDS = 5;
@@ -110,8 +116,10 @@ export function jsonBody(limitBytes: number, budget: BodyBudget): ReadBody {
 /** As `jsonBody`, for what is verified before it is parsed: only `ctx.state.rawBody` is there. */
 export function textBody(limitBytes: number, budget: BodyBudget): ReadBody {
   return async (ctx, next) => {
-    const { headers } = ctx.req;
-    if (!JSON_TYPE.test(headers['content-type'] ?? '')) {
+    const { headers, method } = ctx.req;
+    // Each PATCH is a merge patch (RFC 7396).
+    const known = method === 'PATCH' ? PATCH_TYPE : JSON_TYPE;
+    if (!known.test(headers['content-type'] ?? '')) {
       throw new Problem('unsupported_media_type');
     }
     // Inflating it would be a thousand times as much work for us as for the caller.

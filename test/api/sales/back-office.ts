@@ -39,6 +39,10 @@ export async function openBackOffice(url: string, secret = JWT_SECRET) {
     call,
     put: (saleId: string, document: object | string, headers: Record<string, string> = {}): Promise<Reply> =>
       call('PUT', `/${saleId}`, document, headers),
+    patch: (saleId: string, patch: object, headers: Record<string, string> = {}): Promise<Reply> =>
+      call('PATCH', `/${saleId}`, patch, headers),
+    stock: (saleId: string, body: object, headers: Record<string, string> = {}): Promise<Reply> =>
+      call('POST', `/${saleId}/stock`, body, headers),
     get: (saleId: string): Promise<Reply> => call('GET', `/${saleId}`),
     list: (query = ''): Promise<Reply> => call('GET', query),
     act: (saleId: string, action: 'pause' | 'resume' | 'close' | 'archive', body?: object): Promise<Reply> =>

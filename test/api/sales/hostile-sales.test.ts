@@ -48,7 +48,7 @@ describe('a document', () => {
     ['with a limit of none', { limitPerUser: 0 }, 'limitPerUser'],
     ['with a limit in parts', { limitPerUser: 1.5 }, 'limitPerUser'],
     ['with no purchases from an address', { addressPurchasesPerMinute: 0 }, 'addressPurchasesPerMinute'],
-    ['with a member that is not known', { paused: true }, ''],
+    ['with a member that is not known', { stock: 1 }, ''],
     ['with a reference too long', { reference: 'x'.repeat(129) }, 'reference'],
     ['with an empty reference', { reference: '' }, 'reference'],
     ['with metadata of too many keys', { metadata: keys }, 'metadata'],
@@ -67,7 +67,7 @@ describe('a document', () => {
     ['with a total below nothing', skus({ total: -1 }), 'skus.0.total'],
     ['with a total beyond the bound', skus({ total: 1e9 }), 'skus.0.total'],
     ['with a total as text', skus({ total: '10' }), 'skus.0.total'],
-    ['with a member of a SKU that is not known', skus({ held: 1 }), 'skus.0'],
+    ['with a member of a SKU that is not known', skus({ stock: 1 }), 'skus.0'],
   ])('%s is refused with the path of the fault', async (_, change, path) => {
     const refused = await shop.put(saleId, buildDocument(change));
     expect(refusalOf(refused)).toBe('400 invalid_request');

@@ -513,6 +513,15 @@ export type SaleTermsSkusItem = {
   reference?: string;
   /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: SaleTermsSkusItemMetadata;
+  calledOff?: true;
+  /** @minimum 0 */
+  available?: number;
+  /** @minimum 0 */
+  held?: number;
+  /** @minimum 0 */
+  sold?: number;
+  /** @minimum 0 */
+  unsold?: number;
 };
 
 /**
@@ -574,6 +583,12 @@ export interface SaleTerms {
      * @maxItems 200
      */
   skus: SaleTermsSkusItem[];
+  saleId?: string;
+  paused?: boolean;
+  state?: SaleTermsState;
+  /** @minimum 1 */
+  version?: number;
+  pending?: boolean;
 }
 
 export interface SaleRuleFixedProblem {
@@ -3779,6 +3794,243 @@ return send<putSaleResponseSuccess>(getPutSaleUrl(saleId),
     method: 'PUT',
     headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
     body: JSON.stringify(saleTerms)
+  }
+);}
+
+
+
+export type patchSaleResponse200 = {
+  data: ShopSale
+  status: 200
+}
+
+export type patchSaleResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type patchSaleResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type patchSaleResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type patchSaleResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type patchSaleResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type patchSaleResponse409 = {
+  data: SaleRuleFixedProblem | StockBelowCommittedProblem | SaleEndedProblem
+  status: 409
+}
+
+export type patchSaleResponse412 = {
+  data: VersionConflictProblem
+  status: 412
+}
+
+export type patchSaleResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type patchSaleResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type patchSaleResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type patchSaleResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type patchSaleResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type patchSaleResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  status: 503
+}
+
+export type patchSaleResponseSuccess = (patchSaleResponse200) & {
+  headers: Headers;
+};
+export type patchSaleResponseError = (patchSaleResponse400 | patchSaleResponse401 | patchSaleResponse403 | patchSaleResponse404 | patchSaleResponse408 | patchSaleResponse409 | patchSaleResponse412 | patchSaleResponse413 | patchSaleResponse415 | patchSaleResponse417 | patchSaleResponse431 | patchSaleResponse500 | patchSaleResponse503) & {
+  headers: Headers;
+};
+
+export const getPatchSaleUrl = (saleId: string,) => {
+
+
+
+
+  return `/v1/admin/sales/${encodeURIComponent(String(saleId))}`
+}
+
+/**
+ * @summary Changes what is sent of a sale, and leaves the rest as it is
+ */
+export const patchSale = async (saleId: string,
+    salePatch: SalePatch, options?: Parameters<typeof send>[1]): Promise<patchSaleResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<patchSaleResponseSuccess>(getPatchSaleUrl(saleId),
+  {
+    ...options,
+    method: 'PATCH',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(salePatch)
+  }
+);}
+
+
+
+export type changeStockResponse200 = {
+  data: ShopSale
+  status: 200
+}
+
+export type changeStockResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem | UnknownSkuProblem
+  status: 400
+}
+
+export type changeStockResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type changeStockResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type changeStockResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type changeStockResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type changeStockResponse409 = {
+  data: StockBelowCommittedProblem | SaleEndedProblem
+  status: 409
+}
+
+export type changeStockResponse412 = {
+  data: VersionConflictProblem
+  status: 412
+}
+
+export type changeStockResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type changeStockResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type changeStockResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type changeStockResponse428 = {
+  data: VersionRequiredProblem
+  status: 428
+}
+
+export type changeStockResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type changeStockResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type changeStockResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  status: 503
+}
+
+export type changeStockResponseSuccess = (changeStockResponse200) & {
+  headers: Headers;
+};
+export type changeStockResponseError = (changeStockResponse400 | changeStockResponse401 | changeStockResponse403 | changeStockResponse404 | changeStockResponse408 | changeStockResponse409 | changeStockResponse412 | changeStockResponse413 | changeStockResponse415 | changeStockResponse417 | changeStockResponse428 | changeStockResponse431 | changeStockResponse500 | changeStockResponse503) & {
+  headers: Headers;
+};
+
+export const getChangeStockUrl = (saleId: string,) => {
+
+
+
+
+  return `/v1/admin/sales/${encodeURIComponent(String(saleId))}/stock`
+}
+
+/**
+ * @summary Adds units of SKUs, takes some away, or sets their totals
+ */
+export const changeStock = async (saleId: string,
+    stockChanges: StockChanges, options?: Parameters<typeof send>[1]): Promise<changeStockResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<changeStockResponseSuccess>(getChangeStockUrl(saleId),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(stockChanges)
   }
 );}
 
