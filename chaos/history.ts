@@ -182,26 +182,14 @@ const endsAreFinal: Check = ({ answers }, { states }) => {
   });
 };
 
-type PaymentState = OrderState['payment'];
-
-/** The payment states that may follow each payment state of a paid order. */
-const NEXT_PAYMENT: Record<Exclude<PaymentState, 'none'>, readonly PaymentState[]> = {
-  applied: ['disputed', 'refunded'],
-  disputed: ['applied', 'refunded'],
-  refunded: ['applied', 'disputed'],
-};
-
-/** A payment is applied by the very change that makes its order paid. */
+/** A payment is applied by the very change that makes its order paid, and is never unknown again. */
 const moneyMovesAsItMay: Check = (_, { states }) =>
   [...states].flatMap(([subject, ofOrder]) => {
-    let before: PaymentState = 'none';
+    let before: OrderState['payment'] = 'none';
     return inOrder(ofOrder).flatMap(({ status, payment }) => {
       const [from, to] = [before, payment];
       before = payment;
-      const isAllowed =
-        from === 'none'
-          ? to === (status === 'paid' ? 'applied' : 'none')
-          : from === to || NEXT_PAYMENT[from].includes(to);
+      const isAllowed = from === 'none' ? to === (status === 'paid' ? 'applied' : 'none') : to !== 'none';
       return isAllowed ? [] : [{ subject, detail: `its money was ${from}, and then ${to} (${status})` }];
     });
   });

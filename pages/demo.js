@@ -377,7 +377,8 @@ function describePaid(order) {
   if (payment === 'disputed')
     return { word: 'Payment disputed', tone: 'wait', detail: 'Your bank is looking into it.' };
   if (payment === 'refunded') return { word: 'Refunded', tone: '', detail: 'You have the money back.' };
-  if (refunded > 0) return { word: 'Partly refunded', tone: 'good', detail: `You have ${back} back.` };
+  if (payment === 'partially_refunded')
+    return { word: 'Partly refunded', tone: 'good', detail: `You have ${back} back.` };
   return { word: 'Paid', tone: 'good', detail: 'It is yours.' };
 }
 

@@ -118,7 +118,8 @@ function expectedMoney(payments: readonly AuditedPayment[]): {
   const refunded = Math.min(sumReversals(own.currency, own.reversals).succeeded, own.amount);
   if (own.status === 'refunded') return { payment: 'refunded', refunded };
   const isDisputed = own.reversals.some(({ kind, status }) => kind === 'dispute' && status === 'pending');
-  return { payment: isDisputed ? 'disputed' : 'applied', refunded };
+  const kept = refunded > 0 ? 'partially_refunded' : 'applied';
+  return { payment: isDisputed ? 'disputed' : kept, refunded };
 }
 
 function paymentsByOrder({ payments }: SaleSnapshot['mysql']) {

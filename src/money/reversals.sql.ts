@@ -245,9 +245,9 @@ async function updateOrderPayment(
 ): Promise<StoredOrder> {
   if (!payment.wasApplied) return stored;
   if (next === 'refunded') await returnLimit(connection, payment.paymentId, stored);
-  const kept = totals.isDisputed ? 'disputed' : 'applied';
-  const state = next === 'refunded' ? 'refunded' : kept;
   const refunded = Math.min(totals.succeeded, payment.amount);
+  const kept = refunded > 0 ? 'partially_refunded' : 'applied';
+  const state = next === 'refunded' ? 'refunded' : totals.isDisputed ? 'disputed' : kept;
   const { outcomes } = await changeLocked(connection, [stored], { kind: 'money', payment: state, refunded });
   return outcomes[0]?.isNews === true ? outcomes[0] : stored;
 }

@@ -125,7 +125,7 @@ function storyOf({ mysql, redis, temporal, orderNo }: OrderLife): Moment[] {
   const runs = temporal.kind === 'answered' ? temporal.life : [];
   const moments = [
     ...(order ? [reservationMoment(order)] : []),
-    ...eventMoments(mysql.events),
+    ...eventMoments(mysql.events, order?.currency ?? ''),
     ...moneyMoments(mysql),
     ...runs.flatMap((run) => runMoments(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
     ...startMoments(mysql, runs),
@@ -158,12 +158,15 @@ function reservationMoment(order: Order): Moment {
 }
 
 /** Each change says what is new in it. */
-function eventMoments(events: MysqlLife['events']): Moment[] {
+function eventMoments(events: MysqlLife['events'], currency: string): Moment[] {
   return events.map((event, i) => {
     const before = events[i - 1];
     const news = [
       ...(event.status === before?.status ? [] : [i === 0 ? `stored: ${event.status}` : event.status]),
       ...(event.payment === (before?.payment ?? 'none') ? [] : [`payment ${event.payment}`]),
+      ...(event.refunded === (before?.refunded ?? 0)
+        ? []
+        : [`${formatMoney(event.refunded, currency)} back`]),
       ...(event.reason === (before?.reason ?? null) || event.reason === null
         ? []
         : [`to end: ${event.reason}`]),
@@ -278,8 +281,10 @@ function judge(life: OrderLife, nowMs: number): Verdict {
   };
 }
 
-function describeState({ status, version, payment, reason }: OrderState): string {
-  return `${status}, payment ${payment}${reason === null ? '' : ` (${reason})`}, version ${version}`;
+function describeState({ order, state }: { order: Order; state: OrderState }): string {
+  const { status, version, payment, reason, refunded = 0 } = state;
+  const back = refunded === 0 ? '' : `, ${formatMoney(refunded, order.currency)} back`;
+  return `${status}, payment ${payment}${back}${reason === null ? '' : ` (${reason})`}, version ${version}`;
 }
 
 function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number): string {
@@ -295,7 +300,7 @@ function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number
         ? '; due to reach its workflow'
         : '; to reach its workflow soon';
   const money = payments.map(({ paymentId, status }) => `; payment ${paymentId} ${status}`).join('');
-  return describeState(stored.state) + way + queue + money;
+  return describeState(stored) + way + queue + money;
 }
 
 function describeRedis({ redis }: OrderLife): string {
@@ -305,7 +310,7 @@ function describeRedis({ redis }: OrderLife): string {
   if (isDamaged) return 'has the order, but not whole';
   if (!reserved) return 'does not have the order';
   const queue = isInOutbox ? '; in the outbox' : '';
-  return `${describeState(reserved.state)}; stock ${hold ?? 'without a hold'}${queue}`;
+  return `${describeState(reserved)}; stock ${hold ?? 'without a hold'}${queue}`;
 }
 
 function describeTemporal({ temporal, orderNo }: OrderLife, nowMs: number): string {

@@ -13,10 +13,10 @@ export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 /**
  * What is known of the order's money. applied: a payment has paid for the order. disputed: a chargeback is
- * open. A paid order stays paid when its money is `disputed` or `refunded`, and its stock comes back only if
- * an operator decides so.
+ * open. partially_refunded: a part of the money went back. A paid order stays paid whatever becomes of its
+ * money, and its stock comes back only if an operator decides so.
  */
-export const PAYMENT_STATES = ['none', 'applied', 'disputed', 'refunded'] as const;
+export const PAYMENT_STATES = ['none', 'applied', 'disputed', 'partially_refunded', 'refunded'] as const;
 type PaymentState = (typeof PAYMENT_STATES)[number];
 
 /**

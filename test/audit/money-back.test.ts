@@ -165,6 +165,10 @@ const FAULTS: Record<string, [() => SaleSnapshot, string[]]> = {
     () => withOrder('disputed', { payment: 'applied' }),
     ['orders show their money'],
   ],
+  'a part that went back and is not shown': [
+    () => withOrder('partly', { payment: 'applied' }),
+    ['orders show their money'],
+  ],
   'a part that went back, shown as all': [
     () => withOrder('partly', { payment: 'refunded' }),
     ['orders show their money'],

@@ -47,6 +47,7 @@ describe.each([
       await waitFor('the credit', async () => taskOf(await world.readBook(), orderNo, 'credit'));
       await page.reload();
       await orderOf(page, reference).getByText('€29.25 refunded').waitFor();
+      await orderOf(page, reference).getByText('Partly refunded').waitFor();
       expect(await widthOverflow(page)).toBeLessThanOrEqual(0);
 
       const book = await world.readBook();

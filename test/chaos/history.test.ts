@@ -56,8 +56,8 @@ const CHARGED_BACK: States = [
 ];
 const REFUNDED_IN_PARTS: States = [
   ...STATES,
-  [4, { status: 'paid', payment: 'applied', refunded: 100 }],
-  [5, { status: 'paid', payment: 'applied', refunded: 250 }],
+  [4, { status: 'paid', payment: 'partially_refunded', refunded: 100 }],
+  [5, { status: 'paid', payment: 'partially_refunded', refunded: 250 }],
 ];
 const APPLIED_WHILE_OPEN: States = [
   ...STATES.slice(0, 1),

@@ -85,7 +85,7 @@ describe('a part of the money', () => {
     expect(await statusesOf(paid)).toEqual(['1000 succeeded']);
     expect(await world.stateOf(paid.order)).toEqual({
       status: 'paid',
-      payment: 'applied',
+      payment: 'partially_refunded',
       reason: null,
       refunded: 1_000,
       version: 3,
@@ -167,7 +167,10 @@ describe('a part of the money', () => {
     // The caller has seen the order, and said what becomes of its stock.
     expect(await world.parkedReason(paid.payment)).toBeUndefined();
     await makeRefund(paid, 1_000);
-    expect(await world.stateOf(paid.order)).toMatchObject({ payment: 'applied', refunded: 1_900 });
+    expect(await world.stateOf(paid.order)).toMatchObject({
+      payment: 'partially_refunded',
+      refunded: 1_900,
+    });
     expect(await request(paid, money(3_001))).toMatchObject({ kind: 'exceeds', refundable: 3_000 });
   });
 

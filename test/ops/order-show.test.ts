@@ -107,9 +107,10 @@ test('a refund is shown with the actor and the reason, to the end of its workflo
   expectInOrder(out, [
     'operator grace: refund requested, because: came back unopened',
     `${workflowId} started`,
-    'payment refunded (version 3)',
+    'payment refunded, 49.00 EUR back (version 3)',
   ]);
   expect(out).toMatch(/refund of 49.00 EUR: succeeded/);
+  expect(out).toContain('MySQL paid, payment refunded, 49.00 EUR back, version 3; payment ');
 });
 
 test('an open order shows what it waits for, and for how long', async () => {

@@ -293,9 +293,10 @@ test('an order that is closing and is paid has no reason any more, and keeps its
 });
 
 test('what went back of the money is added to a paid order, and taken away when it came again', () => {
-  const [back] = statesAfter(stateOf('paid'), { wish: money('applied', 900) });
-  expect(back).toEqual({ ...stateOf('paid'), version: 6, refunded: 900 });
-  const [again] = statesAfter({ ...stateOf('paid'), refunded: 900 }, { wish: money('applied') });
+  const partly = { ...stateOf('paid'), payment: 'partially_refunded', refunded: 900 } as const;
+  const [back] = statesAfter(stateOf('paid'), { wish: money('partially_refunded', 900) });
+  expect(back).toEqual({ ...partly, version: 6 });
+  const [again] = statesAfter(partly, { wish: money('applied') });
   expect(again).toEqual({ ...stateOf('paid'), version: 6 });
 });
 

@@ -469,5 +469,5 @@ test('a list that only counts is asked about when its counts change, and about w
   // The rare look over the whole day asks how it ended.
   await changeWalk('far', { finished: 0 });
   expect(await lookAt([part, { ...dispute, status: 'failed' }], 5 * HOUR_MS)).toBe(1);
-  expect(await state()).toMatchObject({ payment: 'applied' });
+  expect(await state()).toMatchObject({ payment: 'partially_refunded' });
 });

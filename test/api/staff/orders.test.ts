@@ -92,7 +92,7 @@ describe('the whole of an order', () => {
       orderNo: order.orderNo,
       userId: order.userId,
       status: 'paid',
-      payment: 'applied',
+      payment: 'partially_refunded',
       refunded: 900,
       workflowStartedAt: null,
       payments: [{ amount: 4_900, currency: 'EUR', status: 'refund_due', reason: 'operator_request' }],
@@ -101,7 +101,7 @@ describe('the whole of an order', () => {
       history: [
         { version: 1, status: 'awaiting_payment' },
         { version: 2, status: 'paid', payment: 'applied', refunded: 0 },
-        { version: 3, status: 'paid', payment: 'applied', refunded: 900 },
+        { version: 3, status: 'paid', payment: 'partially_refunded', refunded: 900 },
       ],
       parked: [{ kind: 'payment', cause: 'reversed', resolvedAt: expect.any(String) }],
     });

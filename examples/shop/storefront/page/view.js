@@ -101,6 +101,13 @@ const WORDS = {
   failed: 'Not placed: nothing was charged',
 };
 
+/** A paid order stays paid, whatever happens to its money afterwards. @type {Record<string, string>} */
+const PAID_WORDS = {
+  disputed: 'Payment disputed',
+  partially_refunded: 'Partly refunded',
+  refunded: 'Refunded',
+};
+
 /**
  * @param {any} order as Holdfast shows it
  * @param {{ names: Map<string, string>, money: (amount: number) => string, onPay: () => void }} options
@@ -110,7 +117,7 @@ export function makeOrder(order, { names, money, onPay }) {
     (/** @type {any} */ { sku, quantity }) => `${quantity} × ${names.get(sku) ?? sku}`,
   );
   const isPayable = order.status === 'awaiting_payment' && !order.closing;
-  const word = WORDS[order.status] ?? order.status;
+  const word = (order.status === 'paid' && PAID_WORDS[order.payment]) || WORDS[order.status];
   return make(
     'li',
     { className: 'card order' },
