@@ -22,6 +22,7 @@ export function addressBlock(all: Announcement): string {
   const rows = [
     ['Demo page', `${addresses.apiUrl}/`],
     ['API', addresses.apiUrl],
+    ['Calls of the API', `${addresses.apiUrl}/docs`],
     ['Payment provider', `${addresses.providerUrl} (sandbox)`],
     ['Temporal Web UI', addresses.temporalUiUrl ?? `that of ${temporalAddress}`],
     ...(all.temporalCli === undefined

@@ -239,7 +239,7 @@ export function addSettlementCommand(program: Command, { terminal, run }: Shell)
     );
 }
 
-// `ops token`: signs a token for a service of the shop, such as its back office.
+// `ops token`: signs a token of a service of the shop, such as its back office, or of a shopper to try with.
 
 /** A token cannot be taken back, so a forgotten one ends by itself within a year. */
 const MAX_TOKEN_DAYS = 365;
@@ -249,38 +249,48 @@ const HELP = `
 The token goes to standard output, what it may do to standard error.
 
 Examples:
+  ops token --shopper alice
   ops token --subject back-office --scope "sales:write events:read events:write" --days 90
   ops token --subject grace --roles operator --days 1`;
 
 export function addTokenCommand(program: Command, { terminal, run }: Shell): void {
   program
     .command('token')
-    .description('signs a token for a service of the shop, with JWT_SECRET')
-    .requiredOption('--subject <name>', 'whose it is; audit_log names it as who decided', parseSubject)
-    .requiredOption('--days <n>', `days until it ends, at most ${MAX_TOKEN_DAYS}`, days)
+    .description('signs a token with JWT_SECRET: of a service of the shop, or of a shopper to try with')
+    .addOption(
+      new Option('--shopper <userId>', 'of a shopper, for a day unless --days is given')
+        .argParser(parseSubject)
+        .conflicts(['subject', 'scope', 'roles']),
+    )
+    .option('--subject <name>', 'of a service or of staff: audit_log names it as who decided', parseSubject)
+    .option('--days <n>', `days until it ends, at most ${MAX_TOKEN_DAYS}`, days)
     .option('--scope <scopes>', `what it may do: ${SCOPES.join(', ')}`, scopes, [])
     .option('--roles <roles>', `or by role: ${Object.keys(ROLE_SCOPES).join(', ')}`, roles, [])
     .addHelpText('after', HELP)
     .action((options: unknown) =>
       run(async ({ config }) => {
-        const wanted = tokenOptions.parse(options);
-        if (wanted.scope.length + wanted.roles.length === 0)
+        const { shopper, ...wanted } = tokenOptions.parse(options);
+        const { subject = shopper, days: forDays = shopper && 1 } = wanted;
+        if (!subject || !forDays)
+          throw new UsageError('Say whose it is: --shopper, or --subject with --days.');
+        if (!shopper && wanted.scope.length + wanted.roles.length === 0)
           throw new UsageError('Say what the token may do: --scope or --roles.');
         const sign = createTokenSigner(rulesOf(config));
         const rights = {
           ...(wanted.roles.length === 0 ? {} : { roles: wanted.roles }),
           ...(wanted.scope.length === 0 ? {} : { scope: wanted.scope.join(' ') }),
         };
-        terminal.out(await sign(wanted.subject, `${wanted.days}d`, rights));
-        terminal.err(hang('', describeToken(rights, wanted.days), terminal.columns));
+        terminal.out(await sign(subject, `${forDays}d`, rights));
+        terminal.err(hang('', describeToken(rights, forDays), terminal.columns));
         return true;
       }),
     );
 }
 
 const tokenOptions = z.object({
-  subject: z.string(),
-  days: z.number(),
+  shopper: z.string().optional(),
+  subject: z.string().optional(),
+  days: z.number().optional(),
   scope: z.array(z.custom<Scope>(isScope)),
   roles: z.array(z.custom<Role>(isRole)),
 });
@@ -297,7 +307,7 @@ function rulesOf({ JWT_SECRET: secret, JWT_ISSUER, JWT_AUDIENCE, JWT_USER_CLAIM 
 function describeToken(rights: { roles?: Role[]; scope?: string }, forDays: number): string {
   const until = new Date(Date.now() + forDays * DAY_MS).toISOString().slice(0, 10);
   return (
-    `Its bearer may do this until ${until}: ${[...scopesOf(rights)].join(', ')}. ` +
+    `Its bearer may do this until ${until}: ${[...scopesOf(rights)].join(', ') || 'what any shopper may'}. ` +
     'It cannot be taken back; only another JWT_SECRET ends it, and all others with it.'
   );
 }

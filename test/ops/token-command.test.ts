@@ -47,6 +47,16 @@ test('signs a token that the API takes, with these scopes and days', async () =>
   );
 });
 
+test('signs a token of a shopper for a day, which gives no right of the back office', async () => {
+  const { exitCode, out, err } = await opsWith()('token', '--shopper', 'alice');
+
+  expect(exitCode).toBe(0);
+  expect(verdictOf(out)).toMatchObject({ caller: { userId: 'alice', scopes: new Set() } });
+  const { exp = 0, iat = 0 } = decodeJwt(out.trim());
+  expect(exp - iat).toBe(DAY_SECONDS);
+  expect(err.replaceAll(/\s+/g, ' ')).toContain('what any shopper may');
+});
+
 test('names all that a role may do', async () => {
   const { out, err } = await opsWith()('token', '--subject', 'grace', '--roles', 'support', '--days', '1');
 
@@ -78,6 +88,9 @@ test.each<[string, string[]]>([
   ['an end in more than a year', ['--subject', 'x', '--scope', 'sales:read', '--days', '366']],
   ['an end that is no number', ['--subject', 'x', '--scope', 'sales:read', '--days', '1e2']],
   ['no subject', ['--days', '1', '--scope', 'sales:read']],
+  ['rights of a shopper', ['--shopper', 'alice', '--scope', 'sales:read']],
+  ['a shopper and a subject', ['--shopper', 'alice', '--subject', 'grace', '--days', '1']],
+  ['a shopper that is no user id', ['--shopper', ' x']],
   ['a subject that is no user id', ['--subject', ' x', '--days', '1', '--scope', 'sales:read']],
 ])('signs nothing with %s', async (_, args) => {
   const { exitCode, out } = await opsWith()('token', ...args);

@@ -31,7 +31,7 @@ test('a port that was kept from the last run is said in one line', () => {
   ]);
 });
 
-test('the block names both tokens, the Temporal CLI and the pid of every part', () => {
+test('the block names both tokens, the page of all calls, the Temporal CLI and the pid of every part', () => {
   const block = addressBlock({
     addresses,
     adminToken: 'an-admin-token',
@@ -40,9 +40,16 @@ test('the block names both tokens, the Temporal CLI and the pid of every part', 
     logDir: '/data/logs',
     parts,
   });
-  for (const named of ['a-shopper-token', 'an-admin-token', '/opt/temporal', '/data/logs', 'worker 104']) {
+  const page = `${addresses.apiUrl}/docs`;
+  for (const named of [
+    'a-shopper-token',
+    'an-admin-token',
+    page,
+    '/opt/temporal',
+    '/data/logs',
+    'worker 104',
+  ])
     expect(block).toContain(named);
-  }
   // Redis is one that the environment names.
   expect([block.includes(addresses.mysqlUrl), block.includes(addresses.redisUrl)]).toEqual([true, false]);
 });
