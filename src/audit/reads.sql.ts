@@ -265,7 +265,8 @@ async function readSaleMoney(pool: Pool, saleId: string): Promise<{ payments: Au
     const own = named
       .map((row) => row.order_no)
       .filter((orderNo) => parseOrderNo(orderNo)?.saleId === saleId);
-    if (own.length > 0) payments.push(...(await readPayments(pool, 'p.order_no IN (?)', [own])));
+    const hint = ' FORCE INDEX (payments_of_order)';
+    if (own.length > 0) payments.push(...(await readPayments(pool, 'p.order_no IN (?)', [own], hint)));
     after = last;
   }
 }
@@ -296,11 +297,15 @@ export async function readParked(pool: Pool): Promise<{ parked: Set<string>; eve
   };
 }
 
-/** @param condition about `payments p` */
+/**
+ * @param condition about `payments p`
+ * @param hint of the index, after a space, where the server would read all payments
+ */
 async function readPayments(
   pool: Pool,
   condition: string,
   values: readonly unknown[],
+  hint = '',
 ): Promise<AuditedPayment[]> {
   const payments: AuditedPayment[] = [];
   for (let after = 0; ;) {
@@ -309,7 +314,7 @@ async function readPayments(
       paymentRow,
       `SELECT p.payment_id, p.provider, p.provider_payment_id, p.order_no, p.amount, p.currency, p.status,
          p.applied_at IS NOT NULL AS applied, p.refund_reason, p.engine_due_at IS NOT NULL AS due, p.refund_target
-       FROM payments p WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
+       FROM payments p${hint} WHERE p.payment_id > ? AND ${condition} ORDER BY p.payment_id LIMIT ?`,
       [after, ...values, PAYMENTS_AT_ONCE],
     );
     const last = page.at(-1)?.payment_id;
