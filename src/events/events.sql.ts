@@ -13,6 +13,7 @@ import {
 import type { OrderState } from '../orders/order.ts';
 import { readOrders as readStored, stateColumns, toState, type StoredOrder } from '../orders/rows.sql.ts';
 import { recordAction } from '../parked/parked.sql.ts';
+import { addChanges, CHANGES } from '../sales/figures.sql.ts';
 import { recordShopEvent } from '../sales/rows.sql.ts';
 import type { OrderChange, TypedState } from './event.ts';
 
@@ -195,6 +196,7 @@ async function numberOrderEvents(
   );
   // An updated row counts twice (MySQL), an inserted one once.
   assert.equal(changed, 2 * page.length, 'an event went away before it was numbered');
+  await addChanges(connection, last, last + page.length);
   return pageOf(page);
 }
 
@@ -424,7 +426,7 @@ export async function countChanges(
            SELECT TIMESTAMPDIFF(MICROSECOND, MIN(p.received_at), e.occurred_at) / 1000
            FROM payments p WHERE p.order_no = e.order_no AND p.applied_at IS NOT NULL
          ), NULL) AS noticedAgoMs
-       FROM ${EVENTS_WITH_BEFORE} JOIN orders o ON o.order_no = e.order_no
+       FROM ${CHANGES} JOIN orders o ON o.order_no = e.order_no
        WHERE e.sequence > ? AND e.sequence <= ?
      ) changes
      GROUP BY status, payment, reason, status_before, payment_before, reason_before, extended, storedByWorkflow,
@@ -449,14 +451,12 @@ export async function countChanges(
 const EVENT_COLUMNS = `e.sequence, e.order_no, e.occurred_at, e.status, e.version, e.payment, e.reason, e.refunded,
   b.status AS status_before, b.payment AS payment_before, b.reason AS reason_before,
   b.refunded AS refunded_before, e.extended_until, b.extended_until AS extended_until_before`;
-const EVENTS_WITH_BEFORE =
-  'order_events e LEFT JOIN order_events b ON b.order_no = e.order_no AND b.version = e.version - 1';
 
 async function listOrderEvents(pool: Pool, { after, upTo, max }: EventRange): Promise<OrderEventRow[]> {
   const rows = await selectRows(
     pool,
     orderEventRow,
-    `SELECT ${EVENT_COLUMNS} FROM ${EVENTS_WITH_BEFORE}
+    `SELECT ${EVENT_COLUMNS} FROM ${CHANGES}
      WHERE e.sequence > ? AND e.sequence <= ? ORDER BY e.sequence LIMIT ?`,
     [after, upTo, max],
   );

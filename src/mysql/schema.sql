@@ -230,6 +230,18 @@ CREATE TABLE IF NOT EXISTS order_events (
   KEY order_events_sequence (sequence)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- What became of a sale's orders, added up with the numbers of their events. step: seconds of a point; 0: the whole sale.
+-- begins: of the point, Unix seconds. figure: `accepted`, `paid`, `ended:` and a reason; of a whole sale also `taken`,
+-- `refunded`, `sku:` and `charge:` (the parts of `taken`), and `paid_within:` (orders by how long their payment took).
+CREATE TABLE IF NOT EXISTS sale_figures (
+  sale_id VARCHAR(32) NOT NULL,
+  step SMALLINT UNSIGNED NOT NULL,
+  begins INT UNSIGNED NOT NULL,
+  figure VARCHAR(110) NOT NULL,
+  total BIGINT NOT NULL,
+  PRIMARY KEY (sale_id, step, begins, figure)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- movement: hold, sell, release, return. part: of a return, the refund that it belongs to; empty: another movement. The
 -- unique key keeps a movement from being booked twice.
 CREATE TABLE IF NOT EXISTS stock_ledger (

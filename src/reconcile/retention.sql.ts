@@ -116,6 +116,16 @@ export async function deleteDeliveries(pool: Pool, olderThanMs: number): Promise
   return batchOf(deleted);
 }
 
+/** Small rows that no other statement changes any more, so that a sale of an hour is one batch. */
+const POINTS_BATCH = 10_000;
+
+/** Deletes the figures of a sale over time. Its totals stay with it, as a late refund changes them. */
+export async function deletePoints(pool: Pool, saleId: string): Promise<Batch> {
+  const sql = 'DELETE FROM sale_figures WHERE sale_id = ? AND step > 0 LIMIT ?';
+  const cleared = await modify(pool, sql, [saleId, POINTS_BATCH]);
+  return { cleared, isFull: cleared === POINTS_BATCH };
+}
+
 /** What a batch cleared, and whether there may be more. */
 export interface Batch {
   cleared: number;

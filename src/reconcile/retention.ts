@@ -155,6 +155,8 @@ async function forgetSales(deps: RetentionDeps, signal: AbortSignal): Promise<nu
   for (const shard of await holds.listShards()) {
     if (signal.aborted) break;
     if (!(await retention.isRedisDone(shard.saleId, keep.KEEP_SALE_HOURS * HOUR_MS))) continue;
+    // The next run finds the sale again, where there are more.
+    if ((await retention.deletePoints(shard.saleId)).isFull) continue;
     // Noted first, or what goes now would be made again.
     await retention.noteRedisCleaned(shard.saleId);
     const outcome = await forgetting.forgetSale(shard);

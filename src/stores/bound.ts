@@ -53,6 +53,7 @@ import * as temporalNamespaces from '../reconcile/temporal-namespaces.sql.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import * as callingOffs from '../sales/calling-off.sql.ts';
 import * as saleChanges from '../sales/changes.sql.ts';
+import * as saleFigures from '../sales/figures.sql.ts';
 import * as saleNews from '../sales/news.sql.ts';
 import * as sales from '../sales/sales.sql.ts';
 import * as saleStock from '../sales/stock.redis.ts';
@@ -105,6 +106,7 @@ export function mysqlStores(pool: Pool) {
     eventRows: bind(pool, eventRows),
     eventConsumers: bind(pool, eventConsumers),
     saleNews: bind(pool, saleNews),
+    saleFigures: bind(pool, saleFigures),
     cursors: bind(pool, cursors),
     comparedBook: bind(pool, comparedBook),
     repairs: bind(pool, repairs),

@@ -41,7 +41,7 @@ test('of two processes that start at once one migrates and the other waits for i
       pools[0],
       'SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema = DATABASE()',
     );
-    expect(tables).toBe(28);
+    expect(tables).toBe(29);
   });
 });
 

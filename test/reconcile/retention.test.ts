@@ -7,6 +7,7 @@ import type { Order } from '../../src/orders/content.ts';
 import { clearExpired } from '../../src/reconcile/retention.ts';
 import { saleKeys, SALES_KEY } from '../../src/redis/keys.ts';
 import { acceptOrder } from '../support/accept-order.ts';
+import { dispatchEvents } from '../support/events.ts';
 import { buildSale } from '../support/factories.ts';
 import { keep } from '../support/keep.ts';
 import { readPaymentId, select, selectOne } from '../support/rows.ts';
@@ -84,6 +85,20 @@ test("a sale's data in Redis go days after its end, and nothing makes them again
   expect(await stores.sales.isWatched(saleId)).toBe(false);
   expect(await stores.sales.isRedisCleaned(saleId)).toBe(true);
   expect(await run()).toMatchObject({ looked: 0 });
+});
+
+test("a sale's figures over time go with its data in Redis, and its totals stay", async () => {
+  const saleId = await openSale();
+  await pay(await store(saleId));
+  await dispatchEvents(stores);
+  const readPoints = () => stores.saleFigures.readPoints(saleId, 'hour', 0, 4_000_000_000);
+  await endSale(saleId, 2 * DAY_MS);
+  await run();
+  expect(await readPoints()).not.toEqual([]);
+  await endSale(saleId, 4 * DAY_MS);
+  await run();
+  expect(await readPoints()).toEqual([]);
+  expect(await stores.saleFigures.readTotals([saleId])).toMatchObject([{ accepted: 1, paid: 1 }]);
 });
 
 test.each([

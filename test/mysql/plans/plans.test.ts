@@ -11,6 +11,7 @@ import { readDoubtLeftMs, recordDoubt } from '../../../src/orders/rows.sql.ts';
 import { type SaleCursor } from '../../../src/sales/news.sql.ts';
 import { mysqlStores } from '../../../src/stores/bound.ts';
 import { confirmRedis, readDeployment } from '../../../src/stores/deployment.sql.ts';
+import { dispatchEvents } from '../../support/events.ts';
 import { buildOrder, buildSale } from '../../support/factories.ts';
 import { buildNotice, buildPayment, buildReversal, reverse, sign } from '../../support/payment-notices.ts';
 import { selectOne } from '../../support/rows.ts';
@@ -89,6 +90,19 @@ const LOOPS: Record<string, [limit: number, call: Call]> = {
       expect(rows).toHaveLength(500);
       await eventRows.readOrders(rows.flatMap((row) => (row.kind === 'order' ? [row.orderNo] : [])));
       expect(await eventRows.listStates(upTo - 500, 500, 0)).toHaveLength(500);
+    },
+  ],
+  // Of all orders of the sale, counted before: what the answer has, and where the first uncounted ones are.
+  'saleFigures: what a console reads': [
+    1_440,
+    async ({ saleFigures }) => {
+      const { saleId } = orderOf('paid');
+      await dispatchEvents(stores);
+      const [totals] = await saleFigures.readTotals([saleId]);
+      expect(totals?.accepted).toBeGreaterThan(100_000);
+      await saleFigures.readComplete(saleId);
+      const nowS = Math.floor(Date.now() / 1_000);
+      await saleFigures.readPoints(saleId, 'minute', nowS - 60 * 60, nowS + 60);
     },
   ],
   // Each row once more, where they are sorted into their groups.
