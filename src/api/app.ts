@@ -35,6 +35,7 @@ import { createShedLog } from './http/refusal-logs.ts';
 import { type BodyState, createBodyBudget } from './http/request.ts';
 import { createNoticeInbox } from './notice-inbox.ts';
 import { getProblemPage, PAGE_CACHE_CONTROL, protectPage, serveFile } from './page-routes.ts';
+import { createRefusedPurchases, type RefusedPurchases } from './refused-purchases.ts';
 import { createWatchers, type WatcherBounds } from './watchers.ts';
 
 /**
@@ -137,6 +138,7 @@ export interface App {
   /** Every method and path that is answered, such as `GET /v1/orders/:orderNo`. */
   routes: readonly string[];
   saleViews: SaleViews;
+  refusedPurchases: Pick<RefusedPurchases, 'note' | 'run'>;
   /** After the last answer: ends what is stored for callers who have gone, and what notices have changed. */
   finish: () => Promise<void>;
   /** Ends the calls that wait for changes of orders, at once. */
@@ -144,6 +146,8 @@ export interface App {
 }
 
 const PURCHASE = 'POST /v1/orders';
+/** Codes of purchases that were accepted first: they count as orders that ended. */
+const ACCEPTED_FIRST: readonly (string | undefined)[] = ['order_failed', 'wait_timed_out'];
 /** As metrics name them, by status. */
 const PURCHASE_OUTCOMES: Readonly<Record<number, string>> = { 201: 'stored', 202: 'accepted' };
 
@@ -154,9 +158,14 @@ export function createApp({
 }: AppDeps): App {
   const deps = { ...given, clock };
   const { metrics } = deps;
-  const answered: Answered = (name, status, code, sinceMs) => {
+  const refusedPurchases = createRefusedPurchases(deps);
+  const answered: Answered = (name, status, code, sinceMs, body) => {
     metrics.callAnswered(name, status, sinceMs);
-    if (name === PURCHASE) metrics.purchaseAnswered(code ?? PURCHASE_OUTCOMES[status] ?? 'repeated');
+    if (name !== PURCHASE) return;
+    metrics.purchaseAnswered(code ?? PURCHASE_OUTCOMES[status] ?? 'repeated');
+    if (code === undefined || ACCEPTED_FIRST.includes(code)) return;
+    // A caller may have made up any other sale.
+    if (saleViews.known(saleIdOf(body))) refusedPurchases.count(saleIdOf(body), code);
   };
   const projection = createProjection(deps);
   const health = createHealthRoutes(deps);
@@ -272,6 +281,7 @@ export function createApp({
     handle: shareAcrossOrigins(deps.corsOrigins, traced),
     routes,
     saleViews,
+    refusedPurchases,
     async finish() {
       await storing.stop();
       await inbox.drain();

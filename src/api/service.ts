@@ -65,7 +65,7 @@ export async function startApi(
   const ticketKeySet =
     config.TICKET_JWKS_URL === undefined ? undefined : createKeySet(config.TICKET_JWKS_URL, log);
   let stopping = false;
-  const { handle, saleViews, finish, stopWatching } = createApp({
+  const { handle, saleViews, refusedPurchases, finish, stopWatching } = createApp({
     ...stores,
     engine,
     provider,
@@ -110,7 +110,11 @@ export async function startApi(
   log.info({ address }, 'api ready');
   const checking = new AbortController();
   const checked = checks.goOn(checking.signal);
-  const looked = Promise.all([statusBoard.run(checking.signal), notes.run(checking.signal)]);
+  const looked = Promise.all([
+    statusBoard.run(checking.signal),
+    notes.run(checking.signal),
+    refusedPurchases.run(checking.signal),
+  ]);
   const readingAhead = setInterval(() => void saleViews.readAhead(), READ_AHEAD_EVERY_MS);
   const patients = [
     ...storePatients(async () => stores, stores),

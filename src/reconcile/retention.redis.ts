@@ -58,6 +58,7 @@ export const renameUserScript = defineScript({
 /** Idempotent. busy: an order of the sale waits or is held. Only after MySQL has noted it. */
 export async function forgetSale(redis: RedisClient, shard: SaleShard): Promise<'forgotten' | 'busy'> {
   const outcome = await run(redis, forgetSaleScript, { keys: saleKeys(shard), args: {} });
+  if (outcome === 'forgotten') await redis.unlink(saleKeys(shard).refused('sums', 0));
   // Last, as by it the sale is found again when this process dies in between.
   if (outcome === 'forgotten') await redis.srem(SALES_KEY, formatSaleShard(shard));
   return outcome;

@@ -81,6 +81,8 @@ export function saleKeys(saleShard: SaleShard) {
     unpaid: `${tag}:unpaid`,
     /** Free orders of the last day, by when they were sold (Unix ms). MySQL may lose them unnoticed. */
     free: `${tag}:free`,
+    /** Refused purchases by second, minute or hour, of the hour that begins then (Unix seconds); `sums`. */
+    refused: (step: string, hourS: number) => `${tag}:refused:${step}:${hourS}`,
     idem: (userId: string, idempotencyKey: string) => `${tag}:idem:${escape(userId)}:${idempotencyKey}`,
     /** The order that spent a ticket of single use, until the ticket has expired; `''`: of no ticket. */
     ticket: (ticketId: string) => `${tag}:ticket:${ticketId}`,

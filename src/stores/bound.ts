@@ -53,6 +53,7 @@ import * as temporalNamespaces from '../reconcile/temporal-namespaces.sql.ts';
 import type { RedisClient } from '../redis/connection.ts';
 import * as callingOffs from '../sales/calling-off.sql.ts';
 import * as saleChanges from '../sales/changes.sql.ts';
+import * as liveFigures from '../sales/figures.redis.ts';
 import * as saleFigures from '../sales/figures.sql.ts';
 import * as saleNews from '../sales/news.sql.ts';
 import * as sales from '../sales/sales.sql.ts';
@@ -150,6 +151,7 @@ export function redisStores(redis: RedisClient) {
     driftBoard: bind(redis, driftBoard),
     feedMarks: bind(redis, feedMarks),
     saleStock: bind(redis, saleStock),
+    liveFigures: bind(redis, liveFigures),
     redisStatus: bind(redis, redisStatus),
     apiNotes: bind(redis, apiNotes),
     redisSetup: bind(redis, redisSetup),

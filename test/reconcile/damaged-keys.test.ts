@@ -61,11 +61,12 @@ async function openStage() {
 type Stage = Awaited<ReturnType<typeof openStage>>;
 
 const everyKey = ({ saleId, open, paid, cancelled }: Stage) => {
-  const { idem, ticket, order, ...keys } = keysOf(saleId);
+  const { idem, ticket, order, refused, ...keys } = keysOf(saleId);
   return {
     ...keys,
     idem: idem(open.userId, open.idempotencyKey),
     ticket: ticket(TICKET.id),
+    refused: refused('sums', 0),
     order: order(open.orderNo),
     'order that is paid': order(paid.orderNo),
     'order that is cancelled': order(cancelled.orderNo),
@@ -90,6 +91,7 @@ const KEY_NAMES = Object.values({
   free: 'free',
   idem: 'idem',
   ticket: 'ticket',
+  refused: 'refused',
   order: 'order',
   'order that is paid': 'order that is paid',
   'order that is cancelled': 'order that is cancelled',

@@ -60,6 +60,8 @@ export interface HttpApp {
   providerConsole: SandboxConsole;
   /** A shopper of this name with a valid token; without a name, one that no other test knows. */
   shopper(userId?: string): Promise<Shopper>;
+  /** Adds up the refused purchases, as the service does each second. */
+  noteRefused(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -133,6 +135,7 @@ export async function openHttpApp(options: HttpAppOptions): Promise<HttpApp> {
     providerUrl: sandbox.url,
     providerConsole: openConsole({ url: sandbox.url, apiKey: PROVIDER_API_KEY }),
     shopper: (userId) => openShopper(url, userId),
+    noteRefused: app.refusedPurchases.note,
     close: closeOnce(async () => {
       eventTicker.stop();
       app.stopWatching();

@@ -142,10 +142,16 @@ export function answerTo(
 }
 
 /**
- * Is told of each answer: of which call, its status, the code of a problem, and when the call came, by
- * `performance.now()`.
+ * Is told of each answer: of which call, its status, the code of a problem, when the call came, by
+ * `performance.now()`, and its body, which may be any.
  */
-export type Answered = (name: string, status: number, code: ProblemCode | undefined, sinceMs: number) => void;
+export type Answered = (
+  name: string,
+  status: number,
+  code: ProblemCode | undefined,
+  sinceMs: number,
+  body: unknown,
+) => void;
 
 /** What the router leaves of its work. */
 interface Matched {
@@ -159,7 +165,7 @@ const NO_ROUTE = 'none';
  * Turns whatever a handler throws into a problem document. No cache keeps an answer, unless its handler says
  * so.
  */
-export function problemResponder(log: Logger, answered: Answered): Middleware<object, Matched> {
+export function problemResponder(log: Logger, answered: Answered): Middleware<{ body?: unknown }, Matched> {
   return async (ctx, next) => {
     const sinceMs = performance.now();
     let refusal: ProblemCode | undefined;
@@ -183,7 +189,7 @@ export function problemResponder(log: Logger, answered: Answered): Middleware<ob
       ctx.set(headers);
     }
     const name = typeof ctx._matchedRoute === 'string' ? `${ctx.method} ${ctx._matchedRoute}` : NO_ROUTE;
-    answered(name, ctx.status, refusal, sinceMs);
+    answered(name, ctx.status, refusal, sinceMs, ctx.state.body);
   };
 }
 

@@ -11,7 +11,7 @@ import { repoDir } from '../../install/repo-dir.ts';
 const ORDER_NO = 'demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG';
 
 export function showStoredForms() {
-  const { idem, ticket, order, ...ofSale } = saleKeys(wholeSale('demo'));
+  const { idem, ticket, order, refused, ...ofSale } = saleKeys(wholeSale('demo'));
   return {
     format: STORES_FORMAT,
     shared: readSharedKeys(),
@@ -20,6 +20,7 @@ export function showStoredForms() {
       idem: idem('user:7', 'key'),
       ticket: ticket('digest'),
       order: order(ORDER_NO),
+      refused: [refused('second', 3_600), refused('sums', 0)],
       orderAlone: orderKeys(ORDER_NO).order,
     },
     limit: limitField('lamp:red', 'user:7'),
