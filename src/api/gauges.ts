@@ -90,6 +90,62 @@ function hasData(board: StatusBoard, store: 'redis' | 'mysql'): boolean {
   return store === 'mysql' || board.isKnown('slots') !== false;
 }
 
+/** SKUs of a sale that have samples of their own; the others are one together. */
+const SKUS_SHOWN_MAX = 50;
+
+const UNITS = ['available', 'held', 'sold'] as const;
+
+/** Each with a sample for every sale that is open or ended within the hour. */
+const SALE_GAUGES: readonly BoardGauge[] = [
+  {
+    name: 'holdfast_sale_units',
+    help: 'Units of a sale that are available, held or sold, by SKU: the first 50, and all others as one.',
+    labelNames: ['sale', 'sku', 'what'],
+    read(board) {
+      const units = new Map<string, Sample>();
+      for (const { saleId: sale, skus } of board.current('saleStocks') ?? [])
+        for (const [i, { sku, ...counts }] of skus.entries())
+          for (const what of UNITS)
+            addSample(units, { sale, sku: i < SKUS_SHOWN_MAX ? sku : 'others', what }, counts[what]);
+      return [...units.values()];
+    },
+  },
+  {
+    name: 'holdfast_sale_refused',
+    help: 'Purchases of a sale that were refused since it began, by the code of the refusal.',
+    labelNames: ['sale', 'reason'],
+    read: (board) =>
+      board
+        .current('saleStocks')
+        ?.flatMap(({ saleId: sale, refused }) =>
+          Object.entries(refused).map(([reason, value]) => ({ labels: { sale, reason }, value })),
+        ),
+  },
+  {
+    name: 'holdfast_sale_orders',
+    help: 'Orders of a sale that were accepted and stored, paid, or ended unpaid. Absent while they are not counted.',
+    labelNames: ['sale', 'what'],
+    read: (board) =>
+      board.current('saleTotals')?.flatMap(({ saleId: sale, accepted, paid, endedUnpaid }) => [
+        { labels: { sale, what: 'accepted' }, value: accepted },
+        { labels: { sale, what: 'paid' }, value: paid },
+        { labels: { sale, what: 'ended_unpaid' }, value: addUp(Object.values(endedUnpaid)) },
+      ]),
+  },
+  {
+    name: 'holdfast_sale_money',
+    help: 'Money that a sale has taken, and what of it went back, in minor units. Absent while it is not counted.',
+    labelNames: ['sale', 'currency', 'what'],
+    read: (board) =>
+      board.current('saleTotals')?.flatMap(({ saleId: sale, currency, taken, refunded }) => [
+        { labels: { sale, currency, what: 'taken' }, value: taken },
+        { labels: { sale, currency, what: 'refunded' }, value: refunded },
+      ]),
+  },
+];
+
+const addUp = (counts: readonly number[]): number => counts.reduce((sum, count) => sum + count, 0);
+
 /** By which a store is known to answer and to take writes: each is read first of those of its store. */
 const STORE_PARTS = [
   ['redis', 'redisTakesWrites'],
@@ -234,6 +290,7 @@ const BOARD_GAUGES: readonly BoardGauge[] = [
         .current('endpoints')
         ?.map((endpoint) => ({ labels: { endpoint: endpoint.name }, value: valueOf(endpoint) })),
   })),
+  ...SALE_GAUGES,
   {
     name: 'holdfast_store_up',
     help: '1 where a store has answered within the last seconds, and takes writes.',

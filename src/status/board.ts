@@ -33,13 +33,19 @@ const GROUPS = [
   { parts: ['api'], everyMs: 3 * READ_EVERY_MS },
   // What waits for twenty endpoints may be a hundred thousand rows.
   { parts: ['endpoints'], everyMs: 3 * READ_EVERY_MS },
+  // Some commands for each of twenty sales.
+  { parts: ['saleStocks'], everyMs: 3 * READ_EVERY_MS },
+  { parts: ['saleTotals'], everyMs: 3 * READ_EVERY_MS },
 ] as const satisfies readonly { parts: readonly StatusPart[]; everyMs: number }[];
 
 export const PARTS = GROUPS.flatMap(({ parts }): readonly StatusPart[] => parts);
 
 export type StatusReaders = { [P in StatusPart]: () => Promise<Status[P]> };
-type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard' | 'apiNotes'>;
-type InMysql = Pick<Stores, 'mysqlStatus' | 'eventRows' | 'eventConsumers' | 'endpoints'>;
+type InRedis = Pick<Stores, 'redisStatus' | 'driftBoard' | 'apiNotes' | 'liveFigures'>;
+type InMysql = Pick<Stores, 'mysqlStatus' | 'eventRows' | 'eventConsumers' | 'endpoints' | 'saleFigures'>;
+
+/** Events get their numbers within a second, and what became of orders is counted with them. */
+const COUNTED_WITHIN_MS = 10_000;
 
 /**
  * @param redis fails where Redis is not reached
@@ -47,7 +53,7 @@ type InMysql = Pick<Stores, 'mysqlStatus' | 'eventRows' | 'eventConsumers' | 'en
  */
 export function statusReaders(
   redis: () => Promise<InRedis>,
-  { mysqlStatus, eventRows, eventConsumers, endpoints }: InMysql,
+  { mysqlStatus, eventRows, eventConsumers, endpoints, saleFigures }: InMysql,
   listWithinMs = LIST_WITHIN_MS,
 ): StatusReaders {
   const listInRedis = onceAtATime(async () => (await redis()).redisStatus.listWorkers());
@@ -69,6 +75,12 @@ export function statusReaders(
     },
     endpoints: () => endpoints.list(),
     api: async () => (await redis()).apiNotes.read(),
+    saleStocks: async () => (await redis()).liveFigures.readStocks(),
+    async saleTotals() {
+      const saleIds = await (await redis()).liveFigures.listShown();
+      const { nowMs, countedUntilMs } = await saleFigures.readComplete('');
+      return nowMs - countedUntilMs > COUNTED_WITHIN_MS ? null : saleFigures.readTotals(saleIds);
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { jsonText } from '../orders/content.ts';
 import type { ParkedKind } from '../parked/parked.sql.ts';
 import type { Endpoint } from '../push/endpoints.sql.ts';
 import type { OutboxLook } from '../redis/outbox.ts';
+import type { SaleStock, SaleTotals } from '../sales/figures.ts';
 
 export interface OutboxBacklog extends OutboxLook {
   saleId: string;
@@ -107,11 +108,17 @@ export interface Status {
   };
   endpoints: Endpoint[];
   api: ApiNotes;
+  /** Of the sales that are open or ended within the hour. */
+  saleStocks: SaleStock[];
+  /** Of the same. Null: no process counts what becomes of orders, or it is behind. */
+  saleTotals: SaleTotals[] | null;
 }
 export type StatusPart = keyof Status;
 
-/** A part that could not be read is undefined. */
-export type PartialStatus = { [P in StatusPart]: Status[P] | undefined };
+/** A part that could not be read is undefined. What a sale sells is for metrics alone. */
+export type PartialStatus = {
+  [P in Exclude<StatusPart, 'saleStocks' | 'saleTotals'>]: Status[P] | undefined;
+};
 
 // What a worker tells of itself, so that its silence shows.
 

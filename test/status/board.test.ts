@@ -43,6 +43,8 @@ const WELL = {
   events: async () => ({ waiting: 0, consumers: [] }),
   endpoints: async () => [],
   api: async () => ({ tokens: {}, clocks: [] }),
+  saleStocks: async () => [],
+  saleTotals: async () => [],
 };
 
 test('all that was read is in the metrics, and what is not read any more is absent', async () => {

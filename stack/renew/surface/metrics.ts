@@ -21,6 +21,8 @@ const NOTHING: StatusReaders = {
   events: async () => ({ waiting: 0, consumers: [] }),
   endpoints: async () => [],
   api: async () => ({ tokens: {}, clocks: [] }),
+  saleStocks: async () => [],
+  saleTotals: async () => [],
 };
 
 /** With the values of the labels that are known before anything has happened. */
