@@ -22,6 +22,7 @@ import { callOffCalls } from './call-off.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
+import { figuresCalls } from './figures.ts';
 import { listCalls } from './my-orders.ts';
 import { shopperCalls } from './orders.ts';
 import { refundCalls } from './refunds.ts';
@@ -47,6 +48,7 @@ export const SHOP_CALLS: ShopCalls<WatchShop & Receiver & Verifier> = {
 export const ADMIN_CALLS: AdminCalls = {
   ...saleCalls,
   ...callOffCalls,
+  ...figuresCalls,
   ...settlementCalls,
   ...orderCalls,
   ...refundCalls,

@@ -3216,6 +3216,128 @@ export type GetCallOff200 = {
   exceptions: GetCallOff200ExceptionsItem[];
 };
 
+export type GetSaleFiguresParams = {
+/**
+ * The step from one point to the next.
+ */
+by?: GetSaleFiguresBy;
+/**
+ * The first point has this moment; unless given, 60 points before `until`.
+ */
+from?: string;
+/**
+ * The last point ends there or after it; unless given, now. At most 1440 points.
+ */
+until?: string;
+};
+
+export type GetSaleFiguresBy = 'second' | 'minute' | 'hour';
+export type GetSaleFigures200SkusItem = {
+  sku: string;
+  /** @minimum 0 */
+  total: number;
+  /** @minimum 0 */
+  available: number;
+  /** @minimum 0 */
+  held: number;
+  /** @minimum 0 */
+  sold: number;
+  calledOff?: true;
+  /** @minimum 0 */
+  taken: number;
+};
+
+export type GetSaleFigures200MoneyChargesItem = {
+  code: string;
+  taken: number;
+};
+
+export type GetSaleFigures200Money = {
+  /** @minimum 0 */
+  taken: number;
+  refunded: number;
+  charges: GetSaleFigures200MoneyChargesItem[];
+};
+
+export type GetSaleFigures200OrdersEndedUnpaid = {[key: string]: number};
+
+export type GetSaleFigures200Orders = {
+  /** @minimum 0 */
+  accepted: number;
+  /** @minimum 0 */
+  paid: number;
+  endedUnpaid: GetSaleFigures200OrdersEndedUnpaid;
+  countedUntil: string;
+};
+
+export type GetSaleFigures200TimeToPayItem = {
+  /** @nullable */
+  underSeconds: number | null;
+  /** @minimum 0 */
+  orders: number;
+};
+
+export type GetSaleFigures200LiveUnpaidHoldsByMinuteItem = {
+  at: string;
+  /** @minimum 0 */
+  holds: number;
+};
+
+export type GetSaleFigures200LiveUnpaidHolds = {
+  /** @minimum 0 */
+  overdue: number;
+  byMinute: GetSaleFigures200LiveUnpaidHoldsByMinuteItem[];
+  /** @minimum 0 */
+  later: number;
+};
+
+export type GetSaleFigures200LiveRefusedByReason = {[key: string]: number};
+
+export type GetSaleFigures200LiveRefused = {
+  byReason: GetSaleFigures200LiveRefusedByReason;
+  pointsSince: string;
+};
+
+export type GetSaleFigures200Live = {
+  /** @minimum 0 */
+  notStored: number;
+  notStoredSince: string | null;
+  unpaidHolds: GetSaleFigures200LiveUnpaidHolds;
+  refused: GetSaleFigures200LiveRefused;
+} | null;
+
+export type GetSaleFigures200By = 'second' | 'minute' | 'hour';
+export type GetSaleFigures200PointsItemEndedUnpaid = {[key: string]: number};
+
+export type GetSaleFigures200PointsItemRefused = {[key: string]: number};
+
+export type GetSaleFigures200PointsItem = {
+  at: string;
+  /** @minimum 0 */
+  accepted: number;
+  /** @minimum 0 */
+  paid: number;
+  endedUnpaid: GetSaleFigures200PointsItemEndedUnpaid;
+  refused: GetSaleFigures200PointsItemRefused;
+};
+
+export type GetSaleFigures200 = {
+  saleId: string;
+  /**
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  at: string;
+  skus: GetSaleFigures200SkusItem[];
+  money: GetSaleFigures200Money;
+  orders: GetSaleFigures200Orders;
+  timeToPay: GetSaleFigures200TimeToPayItem[];
+  live: GetSaleFigures200Live;
+  by: GetSaleFigures200By;
+  points: GetSaleFigures200PointsItem[];
+};
+
 export type GetSettlementParams = {
 /**
  * The form of the answer; unless given, `Accept` decides.
@@ -4681,6 +4803,101 @@ export const getCallOff = async (saleId: string,
     params?: GetCallOffParams, options?: Parameters<typeof send>[1]): Promise<getCallOffResponseSuccess> => {
 
   return send<getCallOffResponseSuccess>(getGetCallOffUrl(saleId,params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type getSaleFiguresResponse200 = {
+  data: GetSaleFigures200
+  status: 200
+}
+
+export type getSaleFiguresResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type getSaleFiguresResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getSaleFiguresResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type getSaleFiguresResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type getSaleFiguresResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getSaleFiguresResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getSaleFiguresResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getSaleFiguresResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getSaleFiguresResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getSaleFiguresResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | SaleUnavailableProblem
+  status: 503
+}
+
+export type getSaleFiguresResponseSuccess = (getSaleFiguresResponse200) & {
+  headers: Headers;
+};
+export type getSaleFiguresResponseError = (getSaleFiguresResponse400 | getSaleFiguresResponse401 | getSaleFiguresResponse403 | getSaleFiguresResponse404 | getSaleFiguresResponse408 | getSaleFiguresResponse413 | getSaleFiguresResponse417 | getSaleFiguresResponse431 | getSaleFiguresResponse500 | getSaleFiguresResponse503) & {
+  headers: Headers;
+};
+
+export const getGetSaleFiguresUrl = (saleId: string,
+    params?: GetSaleFiguresParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/v1/admin/sales/${encodeURIComponent(String(saleId))}/figures?${stringifiedParams}` : `/v1/admin/sales/${encodeURIComponent(String(saleId))}/figures`
+}
+
+/**
+ * @summary Stock, orders, money and refusals of a sale, in all and over time
+ */
+export const getSaleFigures = async (saleId: string,
+    params?: GetSaleFiguresParams, options?: Parameters<typeof send>[1]): Promise<getSaleFiguresResponseSuccess> => {
+
+  return send<getSaleFiguresResponseSuccess>(getGetSaleFiguresUrl(saleId,params),
   {
     ...options,
     method: 'GET'
