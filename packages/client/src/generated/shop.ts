@@ -76,7 +76,7 @@ export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' |
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 /**
  * Why the order is closing, was cancelled or has failed; null: it is none of these.
  */
@@ -492,7 +492,7 @@ export type SoldOutProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payment' |
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type SoldOutProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 export type SoldOutProblemOpenOrdersItemItemsItem = {
   /**
      * The SKU, in the shop's own words.
@@ -582,7 +582,7 @@ export type LimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_payme
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type LimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 export type LimitReachedProblemOpenOrdersItemItemsItem = {
   /**
      * The SKU, in the shop's own words.
@@ -672,7 +672,7 @@ export type SaleLimitReachedProblemOpenOrdersItemStatus = 'queued' | 'awaiting_p
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type SaleLimitReachedProblemOpenOrdersItemPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 export type SaleLimitReachedProblemOpenOrdersItemItemsItem = {
   /**
      * The SKU, in the shop's own words.
@@ -1255,25 +1255,6 @@ export interface PaymentPage {
   expiresAt: string;
 }
 
-export interface NotYetPayableProblem {
-  /** The page about the code, at this API. */
-  type: '/problems/not_yet_payable';
-  /**
-     * The code in words.
-     * @minLength 1
-     */
-  title: string;
-  /** The status of the answer. */
-  status: 409;
-  /** The code, for programs. */
-  code: 'not_yet_payable';
-  /**
-     * What happened, for people.
-     * @minLength 1
-     */
-  detail: string;
-}
-
 export interface NotPayableProblem {
   /** The page about the code, at this API. */
   type: '/problems/not_payable';
@@ -1293,6 +1274,25 @@ export interface NotPayableProblem {
   detail: string;
   /** The order as it is. */
   order: Order;
+}
+
+export interface NotYetPayableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_yet_payable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'not_yet_payable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
 }
 
 export interface TooManyAttemptsProblem {
@@ -1340,7 +1340,7 @@ export type OrderWithSourceStatus = 'queued' | 'awaiting_payment' | 'paid' | 'ca
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type OrderWithSourcePayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderWithSourcePayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 /**
  * Why the order is closing, was cancelled or has failed; null: it is none of these.
  */
@@ -2145,7 +2145,7 @@ export type payOrderResponse408 = {
 }
 
 export type payOrderResponse409 = {
-  data: NotYetPayableProblem | AlreadyPaidProblem | NotPayableProblem
+  data: NotPayableProblem | NotYetPayableProblem | AlreadyPaidProblem
   status: 409
 }
 
@@ -2498,7 +2498,7 @@ export type createChallengeResponse401 = {
 }
 
 export type createChallengeResponse403 = {
-  data: SaleNotOpenYetProblem | SaleClosedProblem
+  data: SaleClosedProblem | SaleNotOpenYetProblem
   status: 403
 }
 
@@ -2589,7 +2589,7 @@ export type createTicketResponse401 = {
 }
 
 export type createTicketResponse403 = {
-  data: SaleNotOpenYetProblem | SaleClosedProblem | ChallengeInvalidProblem
+  data: SaleClosedProblem | SaleNotOpenYetProblem | ChallengeInvalidProblem
   status: 403
 }
 

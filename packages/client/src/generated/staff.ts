@@ -513,17 +513,34 @@ export type SaleTermsSkusItem = {
   reference?: string;
   /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
   metadata?: SaleTermsSkusItemMetadata;
+  /** The SKU is called off, for good. */
   calledOff?: true;
-  /** @minimum 0 */
+  /**
+     * Units that are free now.
+     * @minimum 0
+     */
   available?: number;
-  /** @minimum 0 */
+  /**
+     * Units in unpaid orders.
+     * @minimum 0
+     */
   held?: number;
-  /** @minimum 0 */
+  /**
+     * Units in paid orders.
+     * @minimum 0
+     */
   sold?: number;
-  /** @minimum 0 */
+  /**
+     * Units that the closed sale has not sold.
+     * @minimum 0
+     */
   unsold?: number;
 };
 
+/**
+ * The state of the sale.
+ */
+export type SaleTermsState = 'draft' | 'scheduled' | 'open' | 'paused' | 'closed' | 'archived';
 /**
  * A sale as its shop decides it.
  */
@@ -583,12 +600,61 @@ export interface SaleTerms {
      * @maxItems 200
      */
   skus: SaleTermsSkusItem[];
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
   saleId?: string;
+  /** The sale accepts no order until it is resumed. */
   paused?: boolean;
+  /** The state of the sale. */
   state?: SaleTermsState;
-  /** @minimum 1 */
+  /**
+     * The version of what the shop decided: the `ETag`.
+     * @minimum 1
+     */
   version?: number;
+  /** A change is recorded, and not made yet. */
   pending?: boolean;
+}
+
+export interface SaleEndedProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_ended';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'sale_ended';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface SaleIsDraftProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/sale_is_draft';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'sale_is_draft';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
 }
 
 export interface SaleRuleFixedProblem {
@@ -646,25 +712,6 @@ export interface StockBelowCommittedProblem {
      * @minimum 0
      */
   committed: number;
-}
-
-export interface SaleEndedProblem {
-  /** The page about the code, at this API. */
-  type: '/problems/sale_ended';
-  /**
-     * The code in words.
-     * @minLength 1
-     */
-  title: string;
-  /** The status of the answer. */
-  status: 409;
-  /** The code, for programs. */
-  code: 'sale_ended';
-  /**
-     * What happened, for people.
-     * @minLength 1
-     */
-  detail: string;
 }
 
 export interface VersionConflictProblem {
@@ -745,18 +792,182 @@ export interface SaleChangeUnavailableProblem {
   detail: string;
 }
 
-export interface SaleIsDraftProblem {
+/**
+ * The members of the verification that change; null: there is none any more.
+ */
+export type SalePatchVerification = {
+  kind?: 'proof_of_work' | null;
+  costKib?: number | null;
+  aheadMs?: number | null;
+} | null;
+
+/**
+ * What changes of the shop's own data; null takes a member away.
+ */
+export type SalePatchMetadata = {[key: string]: string | null} | null;
+
+export type SalePatchSkus = ({
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * The name, for shoppers.
+     * @minLength 1
+     * @maxLength 200
+     */
+  name: string;
+  /**
+     * Minor units of the sale's currency; 0: it is free.
+     * @minimum 0
+     * @maximum 999999999999
+     */
+  unitPrice: number;
+  /**
+     * Units on sale.
+     * @minimum 0
+     * @maximum 10000000
+     */
+  total: number;
+  /** Units of the SKU that a user may hold or own; null: no limit. */
+  limitPerUser?: number | null;
+  /**
+     * The shop's own number or name of it.
+     * @minLength 1
+     * @maxLength 128
+     */
+  reference?: string;
+  /** The shop's own data: at most 10 texts, and 1024 bytes as JSON. */
+  metadata?: {[key: string]: string};
+  /** The SKU is called off, for good. */
+  calledOff?: true;
+  /**
+     * Units that are free now.
+     * @minimum 0
+     */
+  available?: number;
+  /**
+     * Units in unpaid orders.
+     * @minimum 0
+     */
+  held?: number;
+  /**
+     * Units in paid orders.
+     * @minimum 0
+     */
+  sold?: number;
+  /**
+     * Units that the closed sale has not sold.
+     * @minimum 0
+     */
+  unsold?: number;
+})[] | null;
+
+/**
+ * What changes of a sale: a JSON merge patch (RFC 7396).
+ */
+export interface SalePatch {
+  name?: string | null;
+  currency?: string | null;
+  opensAt?: string | null;
+  closesAt?: string | null;
+  paymentWindowMs?: number | null;
+  refundRestoresLimit?: boolean | null;
+  expiringNoticeMs?: number | null;
+  limitPerUser?: number | null;
+  maxUnpaidHolds?: number | null;
+  addressPurchasesPerMinute?: number | null;
+  ticketRequired?: boolean | null;
+  /** The members of the verification that change; null: there is none any more. */
+  verification?: SalePatchVerification;
+  draft?: boolean | null;
+  reference?: string | null;
+  /** What changes of the shop's own data; null takes a member away. */
+  metadata?: SalePatchMetadata;
+  skus?: SalePatchSkus;
+}
+
+export type StockChangesSkusItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /** Units that are added; negative: taken away. */
+  change: number;
+} | {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units on sale.
+     * @minimum 0
+     * @maximum 10000000
+     */
+  total: number;
+};
+
+/**
+ * What changes of the stock of a sale.
+ */
+export interface StockChanges {
+  /**
+     * The SKUs whose stock changes.
+     * @minItems 1
+     * @maxItems 200
+     */
+  skus: StockChangesSkusItem[];
+  /**
+     * Why, for the audit log.
+     * @minLength 1
+     * @maxLength 500
+     */
+  reason?: string;
+}
+
+export interface UnknownSkuProblem {
   /** The page about the code, at this API. */
-  type: '/problems/sale_is_draft';
+  type: '/problems/unknown_sku';
   /**
      * The code in words.
      * @minLength 1
      */
   title: string;
   /** The status of the answer. */
-  status: 409;
+  status: 400;
   /** The code, for programs. */
-  code: 'sale_is_draft';
+  code: 'unknown_sku';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+}
+
+export interface VersionRequiredProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/version_required';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 428;
+  /** The code, for programs. */
+  code: 'version_required';
   /**
      * What happened, for people.
      * @minLength 1
@@ -802,31 +1013,6 @@ export interface DecisionUnavailableProblem {
   detail: string;
 }
 
-export interface UnknownSkuProblem {
-  /** The page about the code, at this API. */
-  type: '/problems/unknown_sku';
-  /**
-     * The code in words.
-     * @minLength 1
-     */
-  title: string;
-  /** The status of the answer. */
-  status: 400;
-  /** The code, for programs. */
-  code: 'unknown_sku';
-  /**
-     * What happened, for people.
-     * @minLength 1
-     */
-  detail: string;
-  /**
-     * The SKU, in the shop's own words.
-     * @minLength 1
-     * @maxLength 100
-     */
-  sku: string;
-}
-
 export interface CalledOffOtherwiseProblem {
   /** The page about the code, at this API. */
   type: '/problems/called_off_otherwise';
@@ -865,6 +1051,229 @@ export interface NotCalledOffProblem {
   detail: string;
 }
 
+export type SaleFiguresSkusItem = {
+  /**
+     * The SKU, in the shop's own words.
+     * @minLength 1
+     * @maxLength 100
+     */
+  sku: string;
+  /**
+     * Units in all.
+     * @minimum 0
+     */
+  total: number;
+  /**
+     * Units that are free now; 0 where the SKU is called off.
+     * @minimum 0
+     */
+  available: number;
+  /**
+     * Units in unpaid orders.
+     * @minimum 0
+     */
+  held: number;
+  /**
+     * Units in paid orders.
+     * @minimum 0
+     */
+  sold: number;
+  /** The SKU is called off, for good. */
+  calledOff?: true;
+  /**
+     * The units of paid orders at their price, in minor units.
+     * @minimum 0
+     */
+  taken: number;
+};
+
+export type SaleFiguresMoneyChargesItem = {
+  /** The code of the charge. */
+  code: string;
+  /** Its part of `taken`; a discount is negative. */
+  taken: number;
+};
+
+/**
+ * The money of the sale, in minor units of `currency`.
+ */
+export type SaleFiguresMoney = {
+  /**
+     * Of the orders that were paid. What went back is not taken off.
+     * @minimum 0
+     */
+  taken: number;
+  /** What went back to payers, in minor units. */
+  refunded: number;
+  /** The part of `taken` that is for charges. */
+  charges: SaleFiguresMoneyChargesItem[];
+};
+
+/**
+ * Orders that ended without a payment, by reason.
+ */
+export type SaleFiguresOrdersEndedUnpaid = {[key: string]: number};
+
+/**
+ * What became of the orders.
+ */
+export type SaleFiguresOrders = {
+  /**
+     * Stored orders.
+     * @minimum 0
+     */
+  accepted: number;
+  /**
+     * Paid orders.
+     * @minimum 0
+     */
+  paid: number;
+  /** Orders that ended without a payment, by reason. */
+  endedUnpaid: SaleFiguresOrdersEndedUnpaid;
+  /** Every change up to then is counted. */
+  countedUntil: string;
+};
+
+export type SaleFiguresTimeToPayItem = {
+  /**
+     * Seconds from acceptance to payment; null: all slower ones.
+     * @nullable
+     */
+  underSeconds: number | null;
+  /**
+     * Orders that were paid within them, and not within fewer.
+     * @minimum 0
+     */
+  orders: number;
+};
+
+export type SaleFiguresLiveUnpaidHoldsByMinuteItem = {
+  /** The minute. */
+  at: string;
+  /**
+     * Holds that end in it.
+     * @minimum 0
+     */
+  holds: number;
+};
+
+/**
+ * Holds that are not paid, by when they end.
+ */
+export type SaleFiguresLiveUnpaidHolds = {
+  /**
+     * Holds whose deadline has passed, and which are being ended.
+     * @minimum 0
+     */
+  overdue: number;
+  /** Holds of the next hour. */
+  byMinute: SaleFiguresLiveUnpaidHoldsByMinuteItem[];
+  /**
+     * Holds that end later.
+     * @minimum 0
+     */
+  later: number;
+};
+
+/**
+ * Purchases that were refused, by the code of the problem.
+ */
+export type SaleFiguresLiveRefusedByReason = {[key: string]: number};
+
+/**
+ * Purchases that were refused. Redis alone has them.
+ */
+export type SaleFiguresLiveRefused = {
+  /** Purchases that were refused, by the code of the problem. */
+  byReason: SaleFiguresLiveRefusedByReason;
+  /** Since then the refusals of `points` are complete. */
+  pointsSince: string;
+};
+
+/**
+ * What Redis alone has; null while it does not answer.
+ */
+export type SaleFiguresLive = {
+  /**
+     * Orders that are accepted and not stored yet. `orders` lacks them.
+     * @minimum 0
+     */
+  notStored: number;
+  /** Since when the oldest of them waits; null: there is none. */
+  notStoredSince: string | null;
+  /** Holds that are not paid, by when they end. */
+  unpaidHolds: SaleFiguresLiveUnpaidHolds;
+  /** Purchases that were refused. Redis alone has them. */
+  refused: SaleFiguresLiveRefused;
+} | null;
+
+/**
+ * The step from one point to the next.
+ */
+export type SaleFiguresBy = 'second' | 'minute' | 'hour';
+/**
+ * Orders that ended then without a payment, by reason.
+ */
+export type SaleFiguresPointsItemEndedUnpaid = {[key: string]: number};
+
+/**
+ * Purchases that were refused then, by the code of the problem.
+ */
+export type SaleFiguresPointsItemRefused = {[key: string]: number};
+
+export type SaleFiguresPointsItem = {
+  /** When the point begins. */
+  at: string;
+  /**
+     * Orders that were accepted then.
+     * @minimum 0
+     */
+  accepted: number;
+  /**
+     * Orders that were paid then.
+     * @minimum 0
+     */
+  paid: number;
+  /** Orders that ended then without a payment, by reason. */
+  endedUnpaid: SaleFiguresPointsItemEndedUnpaid;
+  /** Purchases that were refused then, by the code of the problem. */
+  refused: SaleFiguresPointsItemRefused;
+};
+
+/**
+ * The figures of a sale.
+ */
+export interface SaleFigures {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /**
+     * ISO 4217.
+     * @minLength 3
+     * @maxLength 3
+     */
+  currency: string;
+  /** When these figures were read, up to a second ago. */
+  at: string;
+  /** The SKUs. */
+  skus: SaleFiguresSkusItem[];
+  /** The money of the sale, in minor units of `currency`. */
+  money: SaleFiguresMoney;
+  /** What became of the orders. */
+  orders: SaleFiguresOrders;
+  /** How long paid orders took. Free orders are left out. */
+  timeToPay: SaleFiguresTimeToPayItem[];
+  /** What Redis alone has; null while it does not answer. */
+  live: SaleFiguresLive;
+  /** The step from one point to the next. */
+  by: SaleFiguresBy;
+  /** The points in which anything was. */
+  points: SaleFiguresPointsItem[];
+}
+
 /**
  * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
  */
@@ -872,7 +1281,7 @@ export type StaffOrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancell
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type StaffOrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type StaffOrderPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 /**
  * Why the order is closing, was cancelled or has failed; null: it is none of these.
  */
@@ -1012,7 +1421,7 @@ export type OrderFileStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelle
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type OrderFilePayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderFilePayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 /**
  * Why the order is closing, was cancelled or has failed; null: it is none of these.
  */
@@ -1140,7 +1549,7 @@ export type OrderFileHistoryItemStatus = 'queued' | 'awaiting_payment' | 'paid' 
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type OrderFileHistoryItemPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderFileHistoryItemPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 export type OrderFileHistoryItem = {
   /**
      * Grows by one with each change of the order. Drop an answer with a smaller version.
@@ -1371,7 +1780,7 @@ export type OrderStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' |
 /**
  * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
  */
-export type OrderPayment = 'none' | 'applied' | 'disputed' | 'refunded';
+export type OrderPayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
 /**
  * Why the order is closing, was cancelled or has failed; null: it is none of these.
  */
@@ -1854,7 +2263,7 @@ export type Event = {
   /** Grows by one with each change of the order. Drop an answer with a smaller version. */
   version: number;
   /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
-  payment: 'none' | 'applied' | 'disputed' | 'refunded';
+  payment: 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
   /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
   reason: 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
   /**
@@ -2664,6 +3073,11 @@ export type CallOffSaleBody = {
   /** Nothing is done: the answer says what would be. */
   dryRun?: boolean;
   /**
+     * Of a dry run: the orders after those of the answer whose `next` this is.
+     * @pattern ^(?:open|paid):[A-Za-z0-9-]{0,80}$
+     */
+  after?: string;
+  /**
      * Why, for the audit log.
      * @minLength 1
      * @maxLength 500
@@ -2709,7 +3123,7 @@ export type CallOffSale200 = {
      * @maxLength 3
      */
   currency: string;
-  /** Orders that are not cancelled yet. */
+  /** Orders that are being cancelled because of it. */
   open: {
   /**
      * Orders.
@@ -2844,7 +3258,7 @@ export type CallOffSale200 = {
      */
   amount: number;
 };
-  /** Of the paid orders: those with an open dispute, and what of their money cannot go back. */
+  /** Of the paid orders: those with an open dispute, and what of their money cannot go back for that. */
   disputed: {
   /**
      * Orders.
@@ -2857,12 +3271,15 @@ export type CallOffSale200 = {
      */
   amount: number;
 };
-  /** @nullable */
+  /**
+     * For `after`; null: there are no more orders.
+     * @nullable
+     */
   next: string | null;
 };
 
 /**
- * Orders that are not cancelled yet.
+ * Orders that are being cancelled because of it.
  */
 export type CallOffSale202Open = {
   /**
@@ -3018,7 +3435,7 @@ export type CallOffSale202 = {
      * @maxLength 3
      */
   currency: string;
-  /** Orders that are not cancelled yet. */
+  /** Orders that are being cancelled because of it. */
   open: CallOffSale202Open;
   /** Orders that were cancelled because of it. */
   cancelled: CallOffSale202Cancelled;
@@ -3044,7 +3461,7 @@ sku?: string;
 };
 
 /**
- * Orders that are not cancelled yet.
+ * Orders that are being cancelled because of it.
  */
 export type GetCallOff200Open = {
   /**
@@ -3200,7 +3617,7 @@ export type GetCallOff200 = {
      * @maxLength 3
      */
   currency: string;
-  /** Orders that are not cancelled yet. */
+  /** Orders that are being cancelled because of it. */
   open: GetCallOff200Open;
   /** Orders that were cancelled because of it. */
   cancelled: GetCallOff200Cancelled;
@@ -3232,112 +3649,6 @@ until?: string;
 };
 
 export type GetSaleFiguresBy = 'second' | 'minute' | 'hour';
-export type GetSaleFigures200SkusItem = {
-  sku: string;
-  /** @minimum 0 */
-  total: number;
-  /** @minimum 0 */
-  available: number;
-  /** @minimum 0 */
-  held: number;
-  /** @minimum 0 */
-  sold: number;
-  calledOff?: true;
-  /** @minimum 0 */
-  taken: number;
-};
-
-export type GetSaleFigures200MoneyChargesItem = {
-  code: string;
-  taken: number;
-};
-
-export type GetSaleFigures200Money = {
-  /** @minimum 0 */
-  taken: number;
-  refunded: number;
-  charges: GetSaleFigures200MoneyChargesItem[];
-};
-
-export type GetSaleFigures200OrdersEndedUnpaid = {[key: string]: number};
-
-export type GetSaleFigures200Orders = {
-  /** @minimum 0 */
-  accepted: number;
-  /** @minimum 0 */
-  paid: number;
-  endedUnpaid: GetSaleFigures200OrdersEndedUnpaid;
-  countedUntil: string;
-};
-
-export type GetSaleFigures200TimeToPayItem = {
-  /** @nullable */
-  underSeconds: number | null;
-  /** @minimum 0 */
-  orders: number;
-};
-
-export type GetSaleFigures200LiveUnpaidHoldsByMinuteItem = {
-  at: string;
-  /** @minimum 0 */
-  holds: number;
-};
-
-export type GetSaleFigures200LiveUnpaidHolds = {
-  /** @minimum 0 */
-  overdue: number;
-  byMinute: GetSaleFigures200LiveUnpaidHoldsByMinuteItem[];
-  /** @minimum 0 */
-  later: number;
-};
-
-export type GetSaleFigures200LiveRefusedByReason = {[key: string]: number};
-
-export type GetSaleFigures200LiveRefused = {
-  byReason: GetSaleFigures200LiveRefusedByReason;
-  pointsSince: string;
-};
-
-export type GetSaleFigures200Live = {
-  /** @minimum 0 */
-  notStored: number;
-  notStoredSince: string | null;
-  unpaidHolds: GetSaleFigures200LiveUnpaidHolds;
-  refused: GetSaleFigures200LiveRefused;
-} | null;
-
-export type GetSaleFigures200By = 'second' | 'minute' | 'hour';
-export type GetSaleFigures200PointsItemEndedUnpaid = {[key: string]: number};
-
-export type GetSaleFigures200PointsItemRefused = {[key: string]: number};
-
-export type GetSaleFigures200PointsItem = {
-  at: string;
-  /** @minimum 0 */
-  accepted: number;
-  /** @minimum 0 */
-  paid: number;
-  endedUnpaid: GetSaleFigures200PointsItemEndedUnpaid;
-  refused: GetSaleFigures200PointsItemRefused;
-};
-
-export type GetSaleFigures200 = {
-  saleId: string;
-  /**
-     * @minLength 3
-     * @maxLength 3
-     */
-  currency: string;
-  at: string;
-  skus: GetSaleFigures200SkusItem[];
-  money: GetSaleFigures200Money;
-  orders: GetSaleFigures200Orders;
-  timeToPay: GetSaleFigures200TimeToPayItem[];
-  live: GetSaleFigures200Live;
-  by: GetSaleFigures200By;
-  points: GetSaleFigures200PointsItem[];
-};
-
 export type GetSettlementParams = {
 /**
  * The form of the answer; unless given, `Accept` decides.
@@ -3830,13 +4141,18 @@ export type putSaleResponse403 = {
   status: 403
 }
 
+export type putSaleResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
 export type putSaleResponse408 = {
   data: RequestTimeoutProblem
   status: 408
 }
 
 export type putSaleResponse409 = {
-  data: SaleRuleFixedProblem | StockBelowCommittedProblem | SaleEndedProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
 }
 
@@ -3871,14 +4187,14 @@ export type putSaleResponse500 = {
 }
 
 export type putSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
 export type putSaleResponseSuccess = (putSaleResponse200 | putSaleResponse201) & {
   headers: Headers;
 };
-export type putSaleResponseError = (putSaleResponse400 | putSaleResponse401 | putSaleResponse403 | putSaleResponse408 | putSaleResponse409 | putSaleResponse412 | putSaleResponse413 | putSaleResponse415 | putSaleResponse417 | putSaleResponse431 | putSaleResponse500 | putSaleResponse503) & {
+export type putSaleResponseError = (putSaleResponse400 | putSaleResponse401 | putSaleResponse403 | putSaleResponse404 | putSaleResponse408 | putSaleResponse409 | putSaleResponse412 | putSaleResponse413 | putSaleResponse415 | putSaleResponse417 | putSaleResponse431 | putSaleResponse500 | putSaleResponse503) & {
   headers: Headers;
 };
 
@@ -3952,7 +4268,7 @@ export type patchSaleResponse408 = {
 }
 
 export type patchSaleResponse409 = {
-  data: SaleRuleFixedProblem | StockBelowCommittedProblem | SaleEndedProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
 }
 
@@ -3987,7 +4303,7 @@ export type patchSaleResponse500 = {
 }
 
 export type patchSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
@@ -4068,7 +4384,7 @@ export type changeStockResponse408 = {
 }
 
 export type changeStockResponse409 = {
-  data: StockBelowCommittedProblem | SaleEndedProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
 }
 
@@ -4108,7 +4424,7 @@ export type changeStockResponse500 = {
 }
 
 export type changeStockResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
@@ -4189,8 +4505,13 @@ export type pauseSaleResponse408 = {
 }
 
 export type pauseSaleResponse409 = {
-  data: SaleEndedProblem | SaleIsDraftProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
+}
+
+export type pauseSaleResponse412 = {
+  data: VersionConflictProblem
+  status: 412
 }
 
 export type pauseSaleResponse413 = {
@@ -4219,14 +4540,14 @@ export type pauseSaleResponse500 = {
 }
 
 export type pauseSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
 export type pauseSaleResponseSuccess = (pauseSaleResponse200) & {
   headers: Headers;
 };
-export type pauseSaleResponseError = (pauseSaleResponse400 | pauseSaleResponse401 | pauseSaleResponse403 | pauseSaleResponse404 | pauseSaleResponse408 | pauseSaleResponse409 | pauseSaleResponse413 | pauseSaleResponse415 | pauseSaleResponse417 | pauseSaleResponse431 | pauseSaleResponse500 | pauseSaleResponse503) & {
+export type pauseSaleResponseError = (pauseSaleResponse400 | pauseSaleResponse401 | pauseSaleResponse403 | pauseSaleResponse404 | pauseSaleResponse408 | pauseSaleResponse409 | pauseSaleResponse412 | pauseSaleResponse413 | pauseSaleResponse415 | pauseSaleResponse417 | pauseSaleResponse431 | pauseSaleResponse500 | pauseSaleResponse503) & {
   headers: Headers;
 };
 
@@ -4300,8 +4621,13 @@ export type resumeSaleResponse408 = {
 }
 
 export type resumeSaleResponse409 = {
-  data: SaleEndedProblem | SaleIsDraftProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
+}
+
+export type resumeSaleResponse412 = {
+  data: VersionConflictProblem
+  status: 412
 }
 
 export type resumeSaleResponse413 = {
@@ -4330,14 +4656,14 @@ export type resumeSaleResponse500 = {
 }
 
 export type resumeSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
 export type resumeSaleResponseSuccess = (resumeSaleResponse200) & {
   headers: Headers;
 };
-export type resumeSaleResponseError = (resumeSaleResponse400 | resumeSaleResponse401 | resumeSaleResponse403 | resumeSaleResponse404 | resumeSaleResponse408 | resumeSaleResponse409 | resumeSaleResponse413 | resumeSaleResponse415 | resumeSaleResponse417 | resumeSaleResponse431 | resumeSaleResponse500 | resumeSaleResponse503) & {
+export type resumeSaleResponseError = (resumeSaleResponse400 | resumeSaleResponse401 | resumeSaleResponse403 | resumeSaleResponse404 | resumeSaleResponse408 | resumeSaleResponse409 | resumeSaleResponse412 | resumeSaleResponse413 | resumeSaleResponse415 | resumeSaleResponse417 | resumeSaleResponse431 | resumeSaleResponse500 | resumeSaleResponse503) & {
   headers: Headers;
 };
 
@@ -4411,8 +4737,13 @@ export type closeSaleResponse408 = {
 }
 
 export type closeSaleResponse409 = {
-  data: SaleEndedProblem | SaleIsDraftProblem
+  data: SaleEndedProblem | SaleIsDraftProblem | SaleRuleFixedProblem | StockBelowCommittedProblem
   status: 409
+}
+
+export type closeSaleResponse412 = {
+  data: VersionConflictProblem
+  status: 412
 }
 
 export type closeSaleResponse413 = {
@@ -4441,14 +4772,14 @@ export type closeSaleResponse500 = {
 }
 
 export type closeSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | SaleChangeUnavailableProblem
   status: 503
 }
 
 export type closeSaleResponseSuccess = (closeSaleResponse200) & {
   headers: Headers;
 };
-export type closeSaleResponseError = (closeSaleResponse400 | closeSaleResponse401 | closeSaleResponse403 | closeSaleResponse404 | closeSaleResponse408 | closeSaleResponse409 | closeSaleResponse413 | closeSaleResponse415 | closeSaleResponse417 | closeSaleResponse431 | closeSaleResponse500 | closeSaleResponse503) & {
+export type closeSaleResponseError = (closeSaleResponse400 | closeSaleResponse401 | closeSaleResponse403 | closeSaleResponse404 | closeSaleResponse408 | closeSaleResponse409 | closeSaleResponse412 | closeSaleResponse413 | closeSaleResponse415 | closeSaleResponse417 | closeSaleResponse431 | closeSaleResponse500 | closeSaleResponse503) & {
   headers: Headers;
 };
 
@@ -4552,7 +4883,7 @@ export type archiveSaleResponse500 = {
 }
 
 export type archiveSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
   status: 503
 }
 
@@ -4668,7 +4999,7 @@ export type callOffSaleResponse500 = {
 }
 
 export type callOffSaleResponse503 = {
-  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem | SaleUnavailableProblem
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
   status: 503
 }
 
@@ -4814,7 +5145,7 @@ export const getCallOff = async (saleId: string,
 
 
 export type getSaleFiguresResponse200 = {
-  data: GetSaleFigures200
+  data: SaleFigures
   status: 200
 }
 
