@@ -1,4 +1,4 @@
-/** The clock of the API's waits and limits. A test passes one that it can move. */
+/** The clock of the API's waits and limits, which a test can move; and how times are written for people. */
 
 export interface Clock {
   /** Milliseconds since any fixed moment; never goes back. */
@@ -17,3 +17,17 @@ export const SYSTEM_CLOCK: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** `2026-11-22 12:00:01.123`, in UTC. */
+export function formatTime(at: Date): string {
+  return at.toISOString().replace('T', ' ').replace('Z', '');
+}
+
+/** `3 min`: in the greatest unit that fits. */
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1_000));
+  if (seconds < 100) return `${seconds} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 3_600) return `${Math.round(seconds / 3_600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}

@@ -466,7 +466,20 @@ const prepareSchema = z.object({
 const apiSchema = api.and(provider);
 const workerSchema = worker.and(provider);
 const auditSchema = z.object(checkout).and(provider);
-const opsSchema = z.object({ ...orders, ...tokens, ...keep }).and(provider);
+const ops = { ...orders, ...tokens };
+const opsSchema = z.object(ops).and(provider);
+const FOR_CALLS = 'required for commands that call the API';
+const access = {
+  HOLDFAST_URL: httpUrl.meta({
+    description: 'The API that `ops` calls for what staff decide and look at.',
+    unset: FOR_CALLS,
+  }),
+  HOLDFAST_TOKEN: z.string().min(1).meta({
+    description: 'Who operates, for the API that `ops` calls: a token of staff, such as `ops token` signs.',
+    unset: FOR_CALLS,
+  }),
+};
+const accessSchema = z.object(access);
 
 /** The settings of each process of the product, for docs/configuration.md. */
 export const settings = {
@@ -474,13 +487,14 @@ export const settings = {
   worker: workerSchema,
   prepare: prepareSchema,
   audit: auditSchema,
-  ops: opsSchema,
+  ops: z.object({ ...ops, ...access }).and(provider),
 };
 
 export type PrepareConfig = Readonly<z.infer<typeof prepareSchema>>;
 export type ApiConfig = Readonly<z.infer<typeof apiSchema>> & { temporal: TemporalConfig };
 export type WorkerConfig = Readonly<z.infer<typeof workerSchema>> & { temporal: TemporalConfig };
 export type AuditConfig = Readonly<z.infer<typeof auditSchema>> & { temporal: TemporalConfig };
+export type OpsAccess = Readonly<z.infer<typeof accessSchema>>;
 export type OpsConfig = Readonly<z.infer<typeof opsSchema>> & { temporal: TemporalConfig };
 /** Address, TLS, API key and namespace, from Temporal's own variables: `TEMPORAL_ADDRESS` and others. */
 type TemporalConfig = ReturnType<typeof loadClientConnectConfig>;
@@ -508,6 +522,11 @@ export function loadAuditConfig(env: NodeJS.ProcessEnv = process.env): AuditConf
 
 export function loadOpsConfig(env: NodeJS.ProcessEnv = process.env): OpsConfig {
   return withTemporal(opsSchema, env);
+}
+
+/** Where the API is, and who calls it. */
+export function loadOpsAccess(env: NodeJS.ProcessEnv = process.env): OpsAccess {
+  return parseEnv(accessSchema, env);
 }
 
 type FindFaults = (given: Record<string, string>) => string[];

@@ -33,13 +33,14 @@ import {
   type PaymentName,
   type RefundInput,
 } from '../workflows/contract.ts';
+import { readLatestRun, requestRun, type ReconcileRun } from './reconcile-schedule.ts';
 
 // The runs of one workflow as an operator sees them, and a nudge for steps that wait for their next try.
 
 /** Runs that are shown. An order has one as a rule, and a few where an operator ended its workflow. */
 const RUNS_MAX = 10;
 /** Of gRPC. */
-const IDENTITY = 'holdfast-ops';
+const IDENTITY = 'holdfast-api';
 
 export interface WorkflowRun {
   workflowId: string;
@@ -66,7 +67,7 @@ interface PendingStep {
 }
 
 /** The oldest first; empty when Temporal has no such workflow. Older runs may be listed a second late. */
-export async function listWorkflowRuns(client: Client, workflowId: string): Promise<WorkflowRun[]> {
+async function listWorkflowRuns(client: Client, workflowId: string): Promise<WorkflowRun[]> {
   const [current, listed] = await Promise.all([
     describeWorkflow(client, workflowId),
     listRunIds(client, workflowId),
@@ -78,11 +79,7 @@ export async function listWorkflowRuns(client: Client, workflowId: string): Prom
     .toSorted((a, b) => a.startedAt.getTime() - b.startedAt.getTime());
 }
 
-/**
- * Has the steps that wait for their next try tried at once.
- * @returns how many
- */
-export async function nudgeWorkflow(client: Client, workflowId: string): Promise<number> {
+async function nudgeWorkflow(client: Client, workflowId: string): Promise<void> {
   const pending = (await describeWorkflow(client, workflowId))?.raw.pendingActivities ?? [];
   const waiting = pending.filter((step) => toPendingStep(step).nextTryAt !== undefined);
   for (const { activityId } of waiting) {
@@ -95,7 +92,6 @@ export async function nudgeWorkflow(client: Client, workflowId: string): Promise
       }),
     );
   }
-  return waiting.length;
 }
 
 async function describeWorkflow(client: Client, workflowId: string) {
@@ -193,6 +189,8 @@ const timeOf = (time: unknown): number => timestamp.safeParse(time).data?.getTim
  * A start or signal takes milliseconds. A server that needs longer is overloaded and must not get more calls.
  */
 const CALL_TIMEOUT_MS = 5_000;
+/** A workflow of Temporal's own answers for a schedule, which takes seconds where the machine is busy. */
+const SCHEDULE_TIMEOUT_MS = 10_000;
 
 /**
  * Temporal refuses to start a workflow whose summary has more than 400 bytes as JSON, where a character may
@@ -328,6 +326,19 @@ export function createOrderEngine(
       );
     },
 
+    /** The runs of this workflow, the oldest first. @throws ServiceError when Temporal does not answer */
+    listRuns: (workflowId: string): Promise<WorkflowRun[]> => listWorkflowRuns(client, workflowId),
+
+    /** See `requestRun`. */
+    requestReconcile: (): Promise<void> => call(() => requestRun(client, taskQueue), SCHEDULE_TIMEOUT_MS),
+
+    /** See `readLatestRun`. */
+    readReconcile: (): Promise<ReconcileRun | undefined> =>
+      call(() => readLatestRun(client, taskQueue), SCHEDULE_TIMEOUT_MS),
+
+    /** Has the steps that wait for their next try tried at once. Throws like `listRuns`. */
+    nudge: (workflowId: string): Promise<void> => nudgeWorkflow(client, workflowId),
+
     /**
      * Whether a workflow of this id runs; false when it has ended or Temporal has none.
      * @throws ServiceError when Temporal does not answer
@@ -440,7 +451,7 @@ function detailsOf({ total, currency, reservedAtMs }: Order): string {
 const IN_FLIGHT_MAX = 64;
 
 export interface NotifierDeps extends Stores {
-  engine: Pick<OrderEngine, 'signalEnded' | 'signalCancelRequested' | 'startCallOff'>;
+  engine: Pick<OrderEngine, 'signalEnded' | 'signalCancelRequested' | 'startCallOff' | 'nudge'>;
 }
 
 export type EngineNotifier = ReturnType<typeof createEngineNotifier>;
@@ -492,6 +503,9 @@ export function createEngineNotifier({ engine, budget, reservations, tracing, lo
     /** Where it fails the reconciliation starts it. */
     calledOff: (job: Pick<CallOffInput, 'jobId'> & CallOffTerms): void =>
       inBackground(job.jobId, () => engine.startCallOff(job)),
+
+    /** Staff have its failing step tried again. Where this fails the step goes on at its own pace. */
+    retried: (workflowId: string): void => inBackground(workflowId, () => engine.nudge(workflowId)),
 
     /** For an ordered shutdown: what is under way is finished. */
     async drain(): Promise<void> {

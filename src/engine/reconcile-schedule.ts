@@ -11,8 +11,9 @@ import {
   type ScheduleDescription,
   type ScheduleOptions,
 } from '@temporalio/client';
+import { z } from 'zod';
 import { showDeployment, WrongDeploymentError, type Deployment } from '../deployment.ts';
-import { RECONCILE_WORKFLOW, reconcileScheduleOf } from '../workflows/contract.ts';
+import { RECONCILE_WORKFLOW, reconcileScheduleOf, type StepOutcome } from '../workflows/contract.ts';
 
 /**
  * Longer than the engine's calls: to describe or update a schedule Temporal asks a workflow of its own, which
@@ -25,6 +26,44 @@ const RUN_TIMEOUT_MS = 10 * 60_000;
 const CATCHUP_WINDOW_MS = 10_000;
 /** Of the memo that a run of the reconciliation has, as the Web UI shows it. */
 const OWNER = 'deployment';
+
+const outcomesSchema: z.ZodType<Record<string, StepOutcome>> = z.record(
+  z.string(),
+  z.union([
+    z.object({ looked: z.int(), repaired: z.int(), parked: z.int() }),
+    z.object({ failed: z.string() }),
+  ]),
+);
+
+/** A run of the reconciliation. */
+export interface ReconcileRun {
+  runId: string;
+  startedAt: Date;
+  /** Undefined: it goes on. */
+  endedAt: Date | undefined;
+  /** By the names of the steps; undefined: it goes on, or it was ended from outside. */
+  outcomes: Record<string, StepOutcome> | undefined;
+}
+
+/**
+ * Has the reconciliation run once, at once or after the run that is under way.
+ * @throws when Temporal is away, or no worker has made the schedule yet
+ */
+export async function requestRun(client: Client, taskQueue: string): Promise<void> {
+  // The schedule's own policy would skip it while a run is under way.
+  await client.schedule.getHandle(reconcileScheduleOf(taskQueue)).trigger(ScheduleOverlapPolicy.BUFFER_ONE);
+}
+
+/** The run that began last; undefined: none has. Throws like `requestRun`. */
+export async function readLatestRun(client: Client, taskQueue: string): Promise<ReconcileRun | undefined> {
+  const { info } = await client.schedule.getHandle(reconcileScheduleOf(taskQueue)).describe();
+  const latest = info.recentActions.at(-1)?.action.workflow;
+  if (!latest) return undefined;
+  const handle = client.workflow.getHandle(latest.workflowId, latest.firstExecutionRunId);
+  const { startTime, closeTime, status } = await handle.describe();
+  const outcomes = status.name === 'COMPLETED' ? outcomesSchema.parse(await handle.result()) : undefined;
+  return { runId: latest.firstExecutionRunId, startedAt: startTime, endedAt: closeTime, outcomes };
+}
 
 export type EnsureOutcome = 'created' | 'updated' | 'unchanged';
 

@@ -180,7 +180,7 @@ export async function makeIdleRefundSignalDue(connection: PoolConnection, paymen
  * requested → succeeded: the payer has the money back | failed: staff withdrew it before. One that succeeded
  * is requested again when its refund fails at the provider after all.
  */
-const REFUND_STATUSES = ['requested', 'succeeded', 'failed'] as const;
+export const REFUND_STATUSES = ['requested', 'succeeded', 'failed'] as const;
 
 const itemsJson = jsonText(z.array(z.object({ sku: z.string(), quantity: z.int() })));
 
@@ -219,7 +219,8 @@ const refundRow = z.object({
   createdAt: z.date(),
   endedAt: z.date().nullable(),
 });
-const REFUND = selectList(refundRow, { isStockGiven: 'stock_given', isLimitGiven: 'limit_given' });
+const EXPRESSIONS = { isStockGiven: 'stock_given', isLimitGiven: 'limit_given' };
+const REFUND = selectList(refundRow, EXPRESSIONS);
 
 export type Refund = z.infer<typeof refundRow>;
 
@@ -250,6 +251,33 @@ export function selectRefunds(reader: Executor, condition: string, values: unkno
 /** The refunds that staff requested of an order, the oldest first. */
 export function readRefundsOf(reader: Executor, orderNo: string): Promise<Refund[]> {
   return selectRefunds(reader, `order_no = ? AND kind = 'request' ORDER BY refund_id`, [orderNo]);
+}
+
+const listedRow = refundRow.extend({ currency: z.string() });
+const LISTED = selectList(listedRow, {
+  ...EXPRESSIONS,
+  currency: '(SELECT p.currency FROM payments p WHERE p.payment_id = refunds.payment_id)',
+});
+
+/**
+ * The refunds of this state that staff requested: those on their way from the oldest on, others from the
+ * newest on.
+ * @param after the last refund of the page before
+ */
+export function listRefunds(
+  reader: Executor,
+  status: Refund['status'],
+  after: number | undefined,
+  limit: number,
+): Promise<z.infer<typeof listedRow>[]> {
+  const [isAfter, order] = status === 'requested' ? ['>', ''] : ['<', 'DESC'];
+  return selectRows(
+    reader,
+    listedRow,
+    `SELECT ${LISTED} FROM refunds FORCE INDEX (refunds_of_status) WHERE kind = 'request' AND status = ?
+       ${after === undefined ? '' : `AND refund_id ${isAfter} ?`} ORDER BY refund_id ${order} LIMIT ?`,
+    [status, ...(after === undefined ? [] : [after]), limit],
+  );
 }
 
 /** The units of an order that were not refunded before. */

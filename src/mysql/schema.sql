@@ -381,7 +381,8 @@ CREATE TABLE IF NOT EXISTS refunds (
   UNIQUE KEY refunds_request (order_no, idempotency_key),
   -- Those of one job, which have the same key, counted from the index alone.
   KEY refunds_of_key (idempotency_key, status, accepted, given_back, amount),
-  KEY refunds_of_payment (payment_id, target)
+  KEY refunds_of_payment (payment_id, target),
+  KEY refunds_of_status (kind, status, refund_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The events that are not changes of an order. subject: the id of what it is about. data: JSON, as consumers get it.
@@ -466,6 +467,8 @@ CREATE TABLE IF NOT EXISTS push_deliveries (
   scheduled_at DATETIME(3) NULL,
   claimed_until DATETIME(3) NULL,
   last_error VARCHAR(255) NULL,
+  -- The latest tries, a line of JSON each.
+  tries MEDIUMTEXT NULL,
   created_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   ended_at DATETIME(3) NULL,
   UNIQUE KEY push_deliveries_once (endpoint_id, event_id),
@@ -494,7 +497,8 @@ CREATE TABLE IF NOT EXISTS parked (
   settled_by VARCHAR(10) NULL,
   UNIQUE KEY parked_once (kind, reference),
   KEY parked_open (resolved_at, parked_id),
-  KEY parked_open_kinds (resolved_at, kind, parked_at)
+  KEY parked_open_kinds (resolved_at, kind, parked_id, parked_at),
+  KEY parked_of_kind (kind, parked_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- What operators and staff did. actor: the subject of a token. subject: such as an orderNo, or a sale with a SKU of it.
@@ -506,7 +510,9 @@ CREATE TABLE IF NOT EXISTS audit_log (
   detail TEXT NOT NULL,
   reason VARCHAR(500) NULL,
   occurred_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
-  KEY audit_log_of_subject (subject, entry_id)
+  KEY audit_log_of_subject (subject, occurred_at),
+  KEY audit_log_of_actor (actor, occurred_at),
+  KEY audit_log_by_time (occurred_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Persons whose data are being erased, with the token that takes the place of their user id. A row goes away with the

@@ -1,6 +1,6 @@
 /** The operator's command line as a process, over the servers that the environment names. */
 
-import { loadOpsConfig } from '../config.ts';
+import { loadOpsAccess, loadOpsConfig } from '../config.ts';
 import { runOpsProcess } from './program.ts';
 
-await runOpsProcess(() => loadOpsConfig());
+await runOpsProcess({ loadConfig: () => loadOpsConfig(), loadAccess: () => loadOpsAccess() });

@@ -2,17 +2,15 @@
 
 import { Client, Connection } from '@temporalio/client';
 import { pino } from 'pino';
-import type { OpsConfig } from '../config.ts';
+import type { OpsAccess, OpsConfig } from '../config.ts';
 import { TOOL_WAITS } from '../limits.ts';
 import { messageOf } from '../log.ts';
 import { createMysqlPool, type Pool } from '../mysql/connection.ts';
-import { openProvider } from '../providers/open.ts';
-import { createPaced } from '../providers/pacing.ts';
-import type { PaymentProvider } from '../providers/provider.ts';
 import { connectRedis, type RedisClient } from '../redis/connection.ts';
 import { mysqlStores } from '../stores/bound.ts';
 import { createDeploymentStores } from '../stores/deployment.ts';
 import { openStores, type Stores } from '../stores/open.ts';
+import type { Api } from './api.ts';
 import { OpsError, type Terminal } from './terminal.ts';
 
 export interface OpsContext {
@@ -21,12 +19,16 @@ export interface OpsContext {
   user: string;
   /** Reads the environment when the first command needs it, so that help works without. */
   loadConfig: () => OpsConfig;
+  /** As `loadConfig`, for a command that calls the API. */
+  loadAccess: () => OpsAccess | Promise<OpsAccess>;
 }
 
 /** What the commands are made with. */
 export interface Shell extends Pick<OpsContext, 'terminal' | 'user'> {
   /** Makes a command's action of work that returns whether all is well. */
   run(work: (parts: Parts) => Promise<boolean>): Promise<void>;
+  /** As `run`, with the API. */
+  call(work: (api: Api) => Promise<boolean>): Promise<void>;
 }
 
 /** A client's own warnings say less than the error that the command ends with. */
@@ -62,20 +64,11 @@ export function createParts(config: OpsConfig) {
 
   return {
     config,
-    log: quiet,
-    pool,
     /** The stores in MySQL, where no other server is needed. */
     mysql: once(() => mysqlStores(pool())),
 
     /** All stores. @throws OpsError when Redis is not reachable, or another deployment's */
     stores,
-
-    /** Calls to the provider count with those of all processes. */
-    provider: async (): Promise<PaymentProvider> => {
-      const { deployment, providerPace } = await stores();
-      const pace = providerPace(config.PROVIDER_CALLS_PER_SECOND);
-      return openProvider(config, deployment, createPaced(pace, 'background'));
-    },
 
     /** To read alone, also while MySQL is away. @throws OpsError when Redis is not reachable */
     redisAsItIs,

@@ -6,26 +6,22 @@ import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { redactCredentials } from '../log.ts';
 import { describeFailure, runTool } from '../tool.ts';
+import { createApi } from './api.ts';
 import { addDoctorCommand } from './doctor-command.ts';
-import { addOrderCommands } from './order-commands.ts';
-import { addParkedCommands } from './parked-commands.ts';
+import { addMoneyCommands, addOrderCommands, addSettlementCommand } from './order-commands.ts';
+import { addLogCommand, addParkedCommands } from './parked-commands.ts';
 import { createParts, type OpsContext, type Shell } from './parts.ts';
-import { addMoneyCommands, addRefundOrderCommand } from './refund-commands.ts';
 import { addStatusCommand } from './status-command.ts';
 import { OpsError, openTerminal, UsageError } from './terminal.ts';
-import {
-  addEraseCommand,
-  addSettlementCommand,
-  addTokenCommand,
-  addUpkeepCommands,
-} from './upkeep-commands.ts';
+import { addEraseCommand, addTokenCommand, addUpkeepCommands } from './upkeep-commands.ts';
 
 const CLOSE_WITHIN_MS = 500;
 const EXIT_WITHIN_MS = 100;
 
 const HELP = `
-Every action needs --reason, which audit_log keeps with the name of --as (by
-default the user of the system).
+Every action needs --reason, which the audit log keeps with the subject of
+HOLDFAST_TOKEN. Commands that decide or read orders, parked work and money call
+the API at HOLDFAST_URL.
 
 Exit codes: 0 done, or nothing is wrong; 1 refused, not found, not reachable, or
 something is wrong; 2 the command or the environment is not as it must be.
@@ -53,6 +49,9 @@ export async function runOps(args: readonly string[], context: OpsContext): Prom
         await Promise.race([parts.close(), delay(CLOSE_WITHIN_MS, undefined, { ref: false })]);
       }
     },
+    async call(work) {
+      isWell = await work(createApi(await context.loadAccess()));
+    },
   };
   try {
     await createProgram(shell).parseAsync([...args], { from: 'user' });
@@ -66,8 +65,8 @@ export async function runOps(args: readonly string[], context: OpsContext): Prom
 }
 
 /** Runs the command of this process, on its terminal and as its user, and ends the process. */
-export async function runOpsProcess(loadConfig: OpsContext['loadConfig']): Promise<void> {
-  const context = { terminal: openTerminal(), user: userInfo().username, loadConfig };
+export async function runOpsProcess(load: Pick<OpsContext, 'loadConfig' | 'loadAccess'>): Promise<void> {
+  const context = { terminal: openTerminal(), user: userInfo().username, ...load };
   await runTool(() => runOps(process.argv.slice(2), context));
   // All is printed: what is still being connected to, and does not answer, must not keep the process.
   setTimeout(() => process.exit(), EXIT_WITHIN_MS).unref();
@@ -90,8 +89,8 @@ function createProgram(shell: Shell): Command {
   addDoctorCommand(program, shell);
   addParkedCommands(program, shell);
   addOrderCommands(program, shell);
+  addLogCommand(program, shell);
   addMoneyCommands(program, shell);
-  addRefundOrderCommand(program, shell);
   addSettlementCommand(program, shell);
   addUpkeepCommands(program, shell);
   addEraseCommand(program, shell);

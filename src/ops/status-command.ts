@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { SYSTEM_CLOCK } from '../clock.ts';
+import { formatAge, formatTime, SYSTEM_CLOCK } from '../clock.ts';
 import { TOOL_WAITS } from '../limits.ts';
 import { createStatusBoard, inTime, onceAtATime, statusReaders } from '../status/board.ts';
 import { findSlow, findWrong, type Finding } from '../status/findings.ts';
@@ -11,16 +11,7 @@ import { stateOf, sumOf, type PartialStatus, type Waiting } from '../status/stat
 import { redisStores } from '../stores/bound.ts';
 import { readLoad } from '../tool.ts';
 import type { Parts, Shell } from './parts.ts';
-import {
-  asRead,
-  formatAge,
-  formatFields,
-  formatTable,
-  formatTime,
-  hang,
-  withProgress,
-  type Terminal,
-} from './terminal.ts';
+import { asRead, formatFields, formatTable, hang, withProgress, type Terminal } from './terminal.ts';
 
 /** What does not answer within it is away: the screen is there by then. */
 const ANSWER_WITHIN_MS = TOOL_WAITS.answerMs;

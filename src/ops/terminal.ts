@@ -5,7 +5,6 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { z } from 'zod';
 import { MAX_DECISION_CHARS } from '../limits.ts';
 import { parseOrderNo } from '../orders/order.ts';
-import type { Decision } from '../parked/parked.sql.ts';
 
 /** The command was understood and could not be carried out: exit code 1. */
 export class OpsError extends Error {
@@ -134,20 +133,6 @@ function cut(line: string, columns: number): string {
   return line.length <= columns ? line : `${line.slice(0, columns - 1)}…`;
 }
 
-/** `2026-11-22 12:00:01.123`, in UTC. */
-export function formatTime(at: Date): string {
-  return at.toISOString().replace('T', ' ').replace('Z', '');
-}
-
-/** `3 min`: in the greatest unit that fits. */
-export function formatAge(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1_000));
-  if (seconds < 100) return `${seconds} s`;
-  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 48 * 3_600) return `${Math.round(seconds / 3_600)} h`;
-  return `${Math.round(seconds / 86_400)} d`;
-}
-
 // Arguments and options that several commands share, parsed at the edge.
 
 /** As MySQL numbers rows, and no longer than JavaScript's numbers are exact. */
@@ -176,24 +161,18 @@ function reason(text: string): string {
   return trimmed;
 }
 
-function actor(text: string): string {
-  if (!/^[\w.@+-]{1,128}$/.test(text))
-    throw new InvalidArgumentError('It is a name: letters, digits and . _ @ + -, up to 128.');
-  return text;
+/** A command that changes something: it must say why. */
+export function asAction(command: Command): Command {
+  return command.requiredOption('--reason <text>', 'why; the audit log keeps it', reason);
 }
 
-/** A command that changes something: it must say why, and the log of actions keeps who. */
-export function asAction(command: Command, user: string): Command {
-  return command
-    .requiredOption('--reason <text>', 'why; kept in audit_log', reason)
-    .option('--as <name>', 'who decides this; kept in audit_log', actor, user);
-}
+const reasonOption = z.object({ reason: z.string() });
 
-const decisionOptions = z.object({ reason: z.string(), as: z.string() });
+/** As the body of a call has it. */
+export const readReason = (options: unknown): { reason: string } => reasonOption.parse(options);
 
-export function readDecision(options: unknown): Decision {
-  const { reason: why, as } = decisionOptions.parse(options);
-  return { actor: as, reason: why };
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, undefined, 2);
 }
 
 /** A command that only reads: it can print JSON for machines. */

@@ -1,58 +1,71 @@
 /** The operator's commands for sales, persons and tokens. */
 
-import { type Command, Option, InvalidArgumentError } from 'commander';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
+import { auditLogReply } from '../api/calls/audit-log.ts';
+import { reconcileReply, reconcileRequestedReply } from '../api/calls/upkeep.ts';
 import { createTokenSigner, scopesOf } from '../api/http/auth.ts';
 import { isRole, isScope } from '../api/http/auth.ts';
 import { ROLE_SCOPES, SCOPES, type Role, type Scope } from '../api/http/scopes.ts';
 import { auditServers, describeAuditFailure } from '../audit/command.ts';
 import { RULE_NAMES, type SaleAudit } from '../audit/run-audit.ts';
 import type { OpsConfig } from '../config.ts';
-import { createOrderEngine } from '../engine/order-engine.ts';
-import { SALE_ID_PATTERN } from '../limits.ts';
-import { messageOf } from '../log.ts';
-import { readSettlement } from '../money/settlement.sql.ts';
-import { SETTLEMENT_FORMATS, writeSettlement } from '../money/settlement.ts';
 import { userIdSchema } from '../orders/content.ts';
-import { recordAction, type Decision } from '../parked/parked.sql.ts';
-import { createOrderSigner } from '../providers/signed-order.ts';
-import { rebuildSale, type RebuildOutcome } from '../reconcile/rebuild-sale.ts';
 import { erasePerson, type EraseOutcome } from '../reconcile/retention.ts';
-import { RECONCILE_STEPS } from '../reconcile/steps.ts';
-import type { StepReport } from '../workflows/contract.ts';
-import type { Parts } from './parts.ts';
+import type { Api } from './api.ts';
 import type { Shell } from './parts.ts';
 import {
   asAction,
   asRead,
-  readDecision,
-  OpsError,
-  UsageError,
-  withProgress,
   formatTable,
   hang,
-  type Terminal,
+  OpsError,
+  readReason,
+  UsageError,
+  withProgress,
 } from './terminal.ts';
 
-// `ops reconcile`, `rebuild` and `audit`: the upkeep that runs by itself, run once by hand.
+// `ops reconcile`, `rebuild` and `audit`: the upkeep that runs by itself, asked for by hand.
+
+/** Between two looks at what was asked for, which takes seconds. */
+const LOOK_EVERY_MS = 500;
+/** A run may wait for the one before it, and each takes ten minutes at most. */
+const RECONCILED_WITHIN_MS = 21 * 60_000;
+/** A sale of a million orders takes a minute. */
+const REBUILT_WITHIN_MS = 10 * 60_000;
 
 const auditOptions = z.object({ accepted: z.string().optional(), json: z.boolean() });
 
-export function addUpkeepCommands(program: Command, { terminal, user, run }: Shell): void {
-  asAction(program.command('reconcile'), user)
-    .description('runs the steps of the reconciliation once, as the worker does each minute')
-    .argument('[step]', 'only this one')
-    .addHelpText('after', '\nExample:\n  ops reconcile holds --reason "Redis was restarted"')
-    .action((step: string | undefined, options: unknown) =>
-      run((parts) => reconcile(parts, step, readDecision(options), terminal)),
+export function addUpkeepCommands(program: Command, { terminal, run, call }: Shell): void {
+  asAction(program.command('reconcile'))
+    .description('has the reconciliation run once more in a worker, and prints what it did')
+    .addHelpText('after', '\nExample:\n  ops reconcile --reason "Redis was restarted"')
+    .action((options: unknown) =>
+      call(async (api) => {
+        const steps = await withProgress(terminal, 'reconciling', () => reconcile(api, readReason(options)));
+        const rows = steps.map(({ step, looked, repaired, parked, failed }) =>
+          failed === null
+            ? [step, ...[looked, repaired, parked].map(String), '']
+            : [step, '-', '-', '-', `failed: ${failed}`],
+        );
+        terminal.out(formatTable(['step', 'looked', 'repaired', 'parked', ''], rows, terminal.columns));
+        return steps.every(({ failed }) => failed === null);
+      }),
     );
 
-  asAction(program.command('rebuild'), user)
-    .description("makes a sale's data in Redis again from MySQL; it pauses meanwhile")
-    .argument('<saleId>', 'of a sale that has been on')
+  asAction(program.command('rebuild'))
+    .description("has a worker make a sale's data in Redis again from MySQL; it pauses meanwhile")
+    .argument('<saleId>', 'of a sale that is on, or was lately')
     .addHelpText('after', '\nExample:\n  ops rebuild summer --reason "its data were edited by hand"')
     .action((saleId: string, options: unknown) =>
-      run((parts) => rebuild(parts, saleId, readDecision(options), terminal)),
+      call(async (api) => {
+        const text = await withProgress(terminal, `rebuilding ${saleId}`, () =>
+          rebuild(api, saleId, readReason(options)),
+        );
+        terminal.out(hang('', text, terminal.columns));
+        return true;
+      }),
     );
 
   asRead(program.command('audit'))
@@ -73,89 +86,51 @@ export function addUpkeepCommands(program: Command, { terminal, user, run }: She
     );
 }
 
-/** A step that fails does not keep the others from running. */
-async function reconcile(
-  parts: Parts,
-  only: string | undefined,
-  decision: Decision,
-  terminal: Terminal,
-): Promise<boolean> {
-  const deps = await openDeps(parts);
-  if (only !== undefined && !RECONCILE_STEPS.has(only))
-    throw new UsageError(`There is no step ${only}; there are ${[...RECONCILE_STEPS.keys()].join(', ')}.`);
-  const reports: Record<string, StepReport | { failed: string }> = {};
-  // The steps end themselves; a Ctrl-C ends the process, and each may die at any line.
-  const { signal } = new AbortController();
-  for (const [name, step] of RECONCILE_STEPS) {
-    if (only !== undefined && only !== name) continue;
-    reports[name] = await withProgress(terminal, name, () =>
-      step(deps, signal).catch((error: unknown) => ({ failed: messageOf(error) })),
+/** Looks until there is something. @throws OpsError after so long */
+async function lookUntil<T>(withinMs: number, look: () => Promise<T | undefined>): Promise<T> {
+  const untilMs = Date.now() + withinMs;
+  while (Date.now() < untilMs) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await delay(LOOK_EVERY_MS);
+  }
+  throw new OpsError('It is asked for, and no worker has done it yet: see `ops status`.');
+}
+
+/** @returns what each step did */
+async function reconcile(api: Api, body: { reason: string }) {
+  const asked = await api.call(reconcileRequestedReply, 'reconcile', { body });
+  const run = await lookUntil(RECONCILED_WITHIN_MS, async () => {
+    const latest = (await api.call(reconcileReply, 'reconcile')).body;
+    return latest.runId === asked.body.latestRunId || latest.endedAt === null ? undefined : latest;
+  });
+  if (!run.steps) throw new OpsError('The run was ended from outside.');
+  return run.steps;
+}
+
+const rebuiltDetail = z.object({
+  epoch: z.int(),
+  openOrders: z.int(),
+  requests: z.int(),
+  left: z.int(),
+  durationMs: z.int(),
+});
+
+/** The audit log says when it is done: there it follows the request. */
+async function rebuild(api: Api, saleId: string, body: { reason: string }): Promise<string> {
+  await api.send(`sales/${encodeURIComponent(saleId)}/rebuild`, { body });
+  const query = new URLSearchParams({ subject: `sale ${saleId}`, limit: '20' });
+  const rebuilt = await lookUntil(REBUILT_WITHIN_MS, async () => {
+    const { entries } = (await api.call(auditLogReply, `audit-log?${query.toString()}`)).body;
+    const since = entries.slice(
+      0,
+      entries.findIndex(({ action }) => action === 'rebuild_requested'),
     );
-  }
-  const action = { ...decision, action: 'reconciled' as const, subject: only ?? 'all steps' };
-  await recordAction(parts.pool(), { ...action, detail: reports });
-  terminal.out(printReports(reports, terminal.columns));
-  return Object.values(reports).every((report) => !('failed' in report));
-}
-
-async function openDeps(parts: Parts) {
-  const stores = await parts.stores();
-  return {
-    ...stores,
-    engine: createOrderEngine(await parts.temporal(), {
-      eager: false,
-      taskQueue: parts.config.TEMPORAL_TASK_QUEUE,
-    }),
-    provider: await parts.provider(),
-    signer: createOrderSigner(parts.config.ORDER_SIGNING_SECRETS),
-    keep: parts.config,
-    log: parts.log,
-  };
-}
-
-function printReports(reports: Record<string, StepReport | { failed: string }>, columns: number): string {
-  const rows = Object.entries(reports).map(([name, report]) =>
-    'failed' in report
-      ? [name, '-', '-', '-', `failed: ${report.failed}`]
-      : [name, ...[report.looked, report.repaired, report.parked].map(String), ''],
-  );
-  return formatTable(['step', 'looked', 'repaired', 'parked', ''], rows, columns);
-}
-
-async function rebuild(
-  parts: Parts,
-  saleId: string,
-  { actor, reason }: Decision,
-  terminal: Terminal,
-): Promise<boolean> {
-  if (!SALE_ID_PATTERN.test(saleId)) throw new UsageError(`${saleId} is no id of a sale.`);
-  const stores = await parts.stores();
-  const outcome = await withProgress(terminal, `rebuilding ${saleId}`, () =>
-    rebuildSale({ ...stores, log: parts.log }, saleId, {
-      cause: 'requested',
-      actor,
-      ...(reason === null ? {} : { reason }),
-    }),
-  );
-  terminal.out(hang('', describeRebuild(saleId, outcome), terminal.columns));
-  return true;
-}
-
-/** @throws OpsError when it was not rebuilt */
-function describeRebuild(saleId: string, outcome: RebuildOutcome): string {
-  switch (outcome.kind) {
-    case 'rebuilt': {
-      const { epoch, openOrders, requests, left, durationMs } = outcome;
-      const waiting = left > 0 ? ` ${left} orders were not stored yet and are reserved again.` : '';
-      return `Sale ${saleId} is in epoch ${epoch} after ${durationMs} ms, with ${openOrders} open orders and ${requests} remembered requests.${waiting}`;
-    }
-    case 'busy':
-      throw new OpsError(`Another process rebuilds ${saleId} at this moment.`);
-    case 'not-warm':
-      throw new OpsError(`There is no sale ${saleId}, or it has never been on.`);
-    default:
-      return outcome satisfies never;
-  }
+    return since.find(({ action }) => action === 'sale_rebuilt');
+  });
+  const { epoch, openOrders, requests, left, durationMs } = rebuiltDetail.parse(rebuilt.detail);
+  const waiting = left > 0 ? ` ${left} orders were not stored yet and are reserved again.` : '';
+  return `Sale ${saleId} is in epoch ${epoch} after ${durationMs} ms, with ${openOrders} open orders and ${requests} remembered requests.${waiting}`;
 }
 
 function printAudits(audits: readonly SaleAudit[], columns: number): string {
@@ -183,8 +158,17 @@ function printAudits(audits: readonly SaleAudit[], columns: number): string {
 
 // `ops erase`: erases a person on request; the books still add up.
 
+function actor(text: string): string {
+  if (!/^[\w.@+-]{1,128}$/.test(text))
+    throw new InvalidArgumentError('It is a name: letters, digits and . _ @ + -, up to 128.');
+  return text;
+}
+
+const eraseOptions = z.object({ reason: z.string(), as: z.string() });
+
 export function addEraseCommand(program: Command, { terminal, user, run }: Shell): void {
-  asAction(program.command('erase'), user)
+  asAction(program.command('erase'))
+    .option('--as <name>', 'who decides this; the audit log keeps it', actor, user)
     .description('erases a person: their orders stay in the books under a random name')
     .argument('<userId>', 'as the subject of the shopper token')
     .addHelpText('after', '\nExample:\n  ops erase shopper-17 --reason "asked for it, ticket 4711"')
@@ -192,8 +176,9 @@ export function addEraseCommand(program: Command, { terminal, user, run }: Shell
       run(async (parts) => {
         if (!userIdSchema.safeParse(userId).success) throw new UsageError(`${userId} is no user id.`);
         const stores = await parts.stores();
+        const { reason, as } = eraseOptions.parse(options);
         const outcome = await withProgress(terminal, 'erasing', () =>
-          erasePerson(stores, userId, readDecision(options)),
+          erasePerson(stores, userId, { actor: as, reason }),
         );
         terminal.out(hang('', describeErased(outcome), terminal.columns));
         return true;
@@ -215,28 +200,6 @@ function describeErased(outcome: EraseOutcome): string {
     default:
       return outcome satisfies never;
   }
-}
-
-// `ops settlement`: prints the settlement of a sale, as the HTTP call exports it.
-
-const settlementOptions = z.object({ format: z.enum(SETTLEMENT_FORMATS) });
-
-export function addSettlementCommand(program: Command, { terminal, run }: Shell): void {
-  program
-    .command('settlement')
-    .description("a sale's orders, payments, refunds and disputes, a line each, with totals")
-    .argument('<saleId>', 'of any sale')
-    .addOption(new Option('--format <format>', 'how').choices(SETTLEMENT_FORMATS).default('csv'))
-    .addHelpText('after', '\nExample:\n  ops settlement summer --format json > summer.json')
-    .action((saleId: string, options: unknown) =>
-      run(async (parts) => {
-        const { format } = settlementOptions.parse(options);
-        if (!(await parts.mysql().sales.read(saleId))) throw new OpsError(`There is no sale ${saleId}.`);
-        for await (const text of writeSettlement(saleId, readSettlement(parts.pool(), saleId), format))
-          await terminal.write(text);
-        return true;
-      }),
-    );
 }
 
 // `ops token`: signs a token of a service of the shop, such as its back office, or of a shopper to try with.

@@ -1,10 +1,8 @@
-/** All that Redis knows of one order: its hold, its projection, and whether a relay will still read it. */
+/** All that Redis knows of one order: its hold and its projection. */
 
 import { z } from 'zod';
 import type { RedisClient } from '../redis/connection.ts';
 import { orderKeys } from '../redis/keys.ts';
-import { listWaiting } from '../redis/outbox.ts';
-import { parseOrderNo } from './order.ts';
 import { toReservedOrderIfWhole, ORDER_FIELDS, type ReservedOrder } from './reserve.redis.ts';
 
 const HOLDS = ['held', 'sold', 'released', 'returned'] as const;
@@ -17,19 +15,13 @@ export interface RedisLife {
   isDamaged: boolean;
   /** Undefined: there is none. */
   hold: (typeof HOLDS)[number] | undefined;
-  isInOutbox: boolean;
   /** Of the sale; undefined: Redis does not have the sale. */
   epoch: number | undefined;
 }
 
 export async function readRedisLife(redis: RedisClient, orderNo: string): Promise<RedisLife> {
   const keys = orderKeys(orderNo);
-  const shard = parseOrderNo(orderNo);
-  const [hash, epoch, waiting] = await Promise.all([
-    redis.hgetall(keys.order),
-    redis.hget(keys.sale, 'epoch'),
-    shard ? listWaiting(redis, shard) : Promise.resolve<string[]>([]),
-  ]);
+  const [hash, epoch] = await Promise.all([redis.hgetall(keys.order), redis.hget(keys.sale, 'epoch')]);
   const reserved = toReservedOrderIfWhole(
     orderNo,
     ORDER_FIELDS.map((field) => hash[field]),
@@ -38,7 +30,6 @@ export async function readRedisLife(redis: RedisClient, orderNo: string): Promis
     reserved,
     isDamaged: !reserved && Object.keys(hash).length > 0,
     hold: HOLDS.find((hold) => hold === hash['hold']),
-    isInOutbox: waiting.includes(orderNo),
     epoch: epoch === null ? undefined : int.parse(epoch),
   };
 }

@@ -194,7 +194,7 @@ function readActions(
     pool,
     actionRow,
     `SELECT actor, action, reason, occurred_at FROM audit_log WHERE subject IN (?)
-     ORDER BY entry_id LIMIT ${ROWS_MAX}`,
+     ORDER BY occurred_at, entry_id LIMIT ${ROWS_MAX}`,
     [subjects],
   );
 }

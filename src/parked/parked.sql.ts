@@ -48,7 +48,7 @@ export const PARKED_CAUSES = {
   delivery_failing: 'no try of the schedule reached the endpoint',
   endpoint_gone: 'the endpoint answered that it is gone, and is disabled',
 } as const;
-type ParkedCause = keyof typeof PARKED_CAUSES;
+export type ParkedCause = keyof typeof PARKED_CAUSES;
 
 /** Why it was parked, and what the step was given: ids and amounts, never other data of a person. */
 export interface ParkedFacts {
@@ -296,8 +296,8 @@ function cutText(text: string, chars: number): string {
 /** Who decided something, and why. */
 export interface Decision {
   /**
-   * The operator, by the subject of their token or the name that they gave on the command line; `holdfast`
-   * for what the system repaired by itself.
+   * The operator, by the subject of their token, or the name that was given with `ops erase`; `holdfast` for
+   * what the system repaired by itself.
    */
   actor: string;
   /** Null: none was given. */
@@ -339,7 +339,8 @@ interface Action extends Decision {
     | 'sale_rebuilt'
     | 'commits_lost'
     | 'numbers_left_out'
-    | 'reconciled'
+    | 'reconcile_requested'
+    | 'rebuild_requested'
     | 'person_erased'
     | 'sale_created'
     | 'sale_changed'
@@ -351,8 +352,8 @@ interface Action extends Decision {
     | RepairAction
     | EndpointAction;
   /**
-   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, `sale <saleId> <SKU>`, a step of
-   * the reconciliation, `mysql`, or `endpoint <name>`.
+   * An orderNo, `payment <paymentId>`, `parked <parkedId>`, `sale <saleId>`, `sale <saleId> <SKU>`,
+   * `reconciliation`, `mysql`, or `endpoint <name>`.
    */
   subject: string;
   /** With what was before and after. */

@@ -50,7 +50,7 @@ const parkedRow = z
     last_seen_at: z.date().nullable(),
     times: z.int(),
     resolved_at: z.date().nullable(),
-    settled_by: z.string().nullable(),
+    settled_by: z.enum(['rules', 'operator']).nullable(),
   })
   .transform((row) => ({
     parkedId: row.parked_id,
@@ -80,19 +80,38 @@ const COLUMNS = `parked_id, kind, reference, cause, inputs, reason, last_error, 
  */
 export type RetryOutcome = 'due' | 'ended' | 'not-stored' | 'outbox' | 'undecided' | 'resolved' | 'unknown';
 
-/** @param filter all: also what is resolved; the newest first. Otherwise the longest parked first. */
+/** Those that are parked, the longest first; or those that are resolved, the latest first. */
+interface ParkedSearch {
+  kind?: ParkedKind | undefined;
+  /** Unless given, `parked`. */
+  state?: 'parked' | 'resolved' | undefined;
+  /** The last entry of the page before. */
+  after?: number | undefined;
+  limit: number;
+}
+
 export function list(
   pool: Pool,
-  filter: { kind?: ParkedKind | undefined; all?: boolean; limit: number },
+  { kind, state = 'parked', after, limit }: ParkedSearch,
 ): Promise<ParkedEntry[]> {
-  const conditions = [
-    ...(filter.all === true ? [] : ['resolved_at IS NULL']),
-    ...(filter.kind === undefined ? [] : ['kind = ?']),
-  ];
-  const where = conditions.length === 0 ? 'TRUE' : conditions.join(' AND ');
-  const order = filter.all === true ? 'parked_id DESC' : 'parked_id';
-  const values = [...(filter.kind === undefined ? [] : [filter.kind]), filter.limit];
-  return selectParked(pool, `${where} ORDER BY ${order} LIMIT ?`, values);
+  const isParked = state === 'parked';
+  const index = isParked
+    ? `parked_open${kind === undefined ? '' : '_kinds'}`
+    : kind === undefined
+      ? 'PRIMARY'
+      : 'parked_of_kind';
+  const conditions: Record<string, unknown[]> = {
+    [`resolved_at IS ${isParked ? '' : 'NOT '}NULL`]: [],
+    ...(kind !== undefined && { 'kind = ?': [kind] }),
+    ...(after !== undefined && { [`parked_id ${isParked ? '>' : '<'} ?`]: [after] }),
+  };
+  return selectRows(
+    pool,
+    parkedRow,
+    `SELECT ${COLUMNS} FROM parked FORCE INDEX (${index}) WHERE ${Object.keys(conditions).join(' AND ')}
+     ORDER BY parked_id ${isParked ? '' : 'DESC'} LIMIT ?`,
+    [...Object.values(conditions).flat(), limit],
+  );
 }
 
 /** Undefined when there is no such entry. */
@@ -253,8 +272,12 @@ function recordRetry(connection: PoolConnection, entry: ParkedEntry, decision: D
   });
 }
 
-/** As the log of actions names it: an order by its number, so that `ops order show` finds it. */
-function subjectOf({ kind, reference, parkedId }: ParkedEntry): string {
+/** As the audit log names it: an order by its number, so that its story has it. */
+export function subjectOf({
+  kind,
+  reference,
+  parkedId,
+}: Pick<ParkedEntry, 'kind' | 'reference' | 'parkedId'>): string {
   return kind === 'order' ? reference : `parked ${parkedId}`;
 }
 

@@ -11,7 +11,7 @@ import type { Stores } from '../stores/open.ts';
 import type { Tracing } from '../tracing.ts';
 import { ForbiddenAddressError, isForbiddenHost, lookUpPublic } from './address.ts';
 import { MAX_PUSHES_IN_FLIGHT } from './deliveries.sql.ts';
-import type { ClaimedDelivery } from './deliveries.sql.ts';
+import type { ClaimedDelivery, Tried } from './deliveries.sql.ts';
 import { TEST_TYPE } from './replays.sql.ts';
 
 // When a delivery that failed is tried again, and when an endpoint that is down is probed.
@@ -93,15 +93,17 @@ export function signMessage(
 
 /** For name, connection and answer together. Standard Webhooks recommends between 15 and 30 seconds. */
 const ATTEMPT_TIMEOUT_MS = 15_000;
-/** Bytes of an answer's body that are read, and dropped; with more the connection is closed instead. */
+/** Bytes of an answer's body that are read; with more the connection is closed. */
 const MAX_ANSWER_BYTES = 16 * 1024;
+/** Characters of an answer's body that are kept: an error's first lines. Each has at most four bytes. */
+const MAX_ANSWER_CHARS = 500;
 /** Idle connections that are kept to one endpoint. */
 const IDLE_MAX = 4;
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /** answered: with this status. failed: there was no answer; `error` says why, in words for the shop. */
 export type Answer =
-  | { kind: 'answered'; status: number; retryAfterMs: number }
+  | { kind: 'answered'; status: number; retryAfterMs: number; body: string }
   | { kind: 'failed'; error: string };
 
 export interface SenderOptions {
@@ -136,7 +138,7 @@ export function createSender({ allowPrivate, timeoutMs = ATTEMPT_TIMEOUT_MS, loo
       let isAnswered = false;
       sent.once('response', (response) => {
         isAnswered = true;
-        drop(response, () => done(toAnswer(response)));
+        readBeginning(response, (beginning) => done(toAnswer(response, beginning)));
       });
       sent.on('error', (error: NodeJS.ErrnoException) => {
         // After the answer an error says only that its body broke off.
@@ -185,18 +187,27 @@ class SwitchedProtocolError extends Error {
   override name = 'SwitchedProtocolError';
 }
 
-/** Ends with the body, when it is too long, or when it breaks off: the status says all there is to know. */
-function drop(response: IncomingMessage, onEnd: () => void): void {
+/** Ends with the body, when it is too long, or when it breaks off: the status decides. */
+function readBeginning(response: IncomingMessage, onEnd: (beginning: string) => void): void {
+  const chunks: Buffer[] = [];
   let bytes = 0;
   response.on('data', (chunk: Buffer) => {
+    if (bytes < MAX_ANSWER_CHARS * 4) chunks.push(chunk);
     bytes += chunk.length;
     if (bytes > MAX_ANSWER_BYTES) response.destroy();
   });
-  response.on('error', () => {}).once('close', onEnd);
+  response
+    .on('error', () => {})
+    .once('close', () => onEnd(Buffer.concat(chunks).toString().slice(0, MAX_ANSWER_CHARS)));
 }
 
-function toAnswer({ statusCode = 0, headers }: IncomingMessage): Answer {
-  return { kind: 'answered', status: statusCode, retryAfterMs: readRetryAfterMs(headers['retry-after']) };
+function toAnswer({ statusCode = 0, headers }: IncomingMessage, body: string): Answer {
+  return {
+    kind: 'answered',
+    status: statusCode,
+    retryAfterMs: readRetryAfterMs(headers['retry-after']),
+    body,
+  };
 }
 
 /** RFC 9110: seconds, or a date. 0: none is given, or none that can be read. */
@@ -309,22 +320,19 @@ export function createDeliverer(deps: DelivererDeps, sender: Pick<Sender, 'post'
       await storing(() => deliveries.park(delivery, 'the event is not there any more'));
       return;
     }
-    const body = JSON.stringify({ ...message, timestamp: message.occurredAt });
-    const headers = signMessage(delivery.eventId, body, secrets, new Date());
+    const body = JSON.stringify(bodyOf(message));
+    const sentAt = new Date();
+    const headers = signMessage(delivery.eventId, body, secrets, sentAt);
     const span = tracing && (await begin(tracing, message, storing));
     if (span) headers['traceparent'] = span.traceparent;
     const answer = await sender.post(url, headers, body);
     span?.end(failureOf(answer));
-    await storing(() => record(delivery, answer));
+    await storing(() => record({ ...delivery, tried: triedOf(answer, sentAt) }, answer));
   };
 }
 
 /** In the trace of the event's order, which the shop's own systems join by the header. */
-async function begin(
-  tracing: Tracing,
-  message: FeedEvent | ReturnType<typeof toTest>,
-  storing: LimitFunction,
-) {
+async function begin(tracing: Tracing, message: Message, storing: LimitFunction) {
   if (!('orderNo' in message)) return undefined;
   const { orderNo, type, id } = message;
   const traceparent = await storing(() => tracing.find(orderNo));
@@ -335,12 +343,32 @@ async function begin(
   );
 }
 
+function triedOf(answer: Answer, sentAt: Date): Tried {
+  const tookMs = Date.now() - sentAt.getTime();
+  const said =
+    answer.kind === 'answered'
+      ? { status: answer.status, error: null, answer: answer.body }
+      : { status: null, error: answer.error, answer: null };
+  return { at: sentAt.toISOString(), tookMs, ...said };
+}
+
 function failureOf(answer: Answer): Error | undefined {
   if (answer.kind === 'failed') return new Error(answer.error);
   return answer.status < 300 ? undefined : new Error(`answered ${answer.status}`);
 }
 
-function toTest({ eventId, createdAtMs, endpointName }: ClaimedDelivery) {
+type Message = FeedEvent | ReturnType<typeof toTest>;
+
+/** What is sent of an event. */
+export function bodyOf(message: Message) {
+  return { ...message, timestamp: message.occurredAt };
+}
+
+export function toTest({
+  eventId,
+  createdAtMs,
+  endpointName,
+}: Pick<ClaimedDelivery, 'eventId' | 'createdAtMs' | 'endpointName'>) {
   const occurredAt = new Date(createdAtMs).toISOString();
   return { id: eventId, type: TEST_TYPE, occurredAt, saleId: null, data: { endpoint: endpointName } };
 }

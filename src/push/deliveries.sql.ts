@@ -49,8 +49,8 @@ export function disableGone(pool: Pool, delivery: ClaimedDelivery): Promise<void
     await lockFailures(connection, endpointId);
     const isHeld = await modify(
       connection,
-      `UPDATE push_deliveries SET claimed_until = NULL ${OF_CLAIM}`,
-      claimOf(delivery),
+      `UPDATE push_deliveries SET claimed_until = NULL, ${KEEP_TRY} ${OF_CLAIM}`,
+      [tryOf(delivery), ...claimOf(delivery)],
     );
     if (isHeld === 0) return;
     const disabled = await modify(
@@ -132,6 +132,25 @@ export interface DeliveryOwner {
 
 /** The width of the column. */
 const MAX_ERROR_CHARS = 255;
+
+/** Tries of a delivery that are kept, the latest: its schedule has ten. */
+const TRIES_KEPT = 20;
+const KEEP_TRY = `tries = SUBSTRING_INDEX(CONCAT_WS(CHAR(10 USING utf8mb4), tries, ?),
+  CHAR(10 USING utf8mb4), -${TRIES_KEPT})`;
+
+const triedSchema = z.object({
+  /** RFC 3339. */
+  at: z.string(),
+  tookMs: z.int(),
+  /** Of the answer; null: there was none. */
+  status: z.int().nullable(),
+  /** Why there was no answer; null: there was one. */
+  error: z.string().nullable(),
+  /** The beginning of the answer's body; null: there was no answer. */
+  answer: z.string().nullable(),
+});
+/** What became of one try. */
+export type Tried = z.infer<typeof triedSchema>;
 
 const idRow = z.object({ delivery_id: z.int() });
 const lineRow = z.object({ line: z.string() });
@@ -265,6 +284,9 @@ const OF_CLAIM = `WHERE delivery_id = ? AND claimed_until = ? AND claimed_until 
   AND status = 'waiting'`;
 const claimOf = ({ deliveryId, claimedUntil }: HeldDelivery) => [deliveryId, claimedUntil];
 
+/** Null, which is passed over: it was not tried. */
+const tryOf = ({ tried }: ClaimedDelivery) => (tried ? JSON.stringify(tried) : null);
+
 function cutError(error: string): string {
   return error.slice(0, MAX_ERROR_CHARS);
 }
@@ -296,6 +318,8 @@ export interface ClaimedDelivery extends DueDelivery {
   isProbe: boolean;
   /** By MySQL's clock. It distinguishes this claim from the next one. */
   claimedUntil: Date;
+  /** Once it was tried. */
+  tried?: Tried;
 }
 
 /** Where and how the claimed deliveries go. */
@@ -352,10 +376,13 @@ async function claim(
 export function complete(pool: Pool, delivery: ClaimedDelivery): Promise<boolean> {
   return inTransaction(pool, async (connection) => {
     const { deliveryId, endpointId, line } = delivery;
-    const isHeld = (await modify(connection, `${END_DELIVERED} ${OF_CLAIM}`, claimOf(delivery))) > 0;
+    const tried = tryOf(delivery);
+    const isHeld =
+      (await modify(connection, `${END_DELIVERED} ${OF_CLAIM}`, [tried, ...claimOf(delivery)])) > 0;
     const hasEnded =
       isHeld ||
       (await modify(connection, `${END_DELIVERED} WHERE delivery_id = ? AND status = 'waiting'`, [
+        tried,
         deliveryId,
       ])) > 0;
     if (hasEnded) await promoteNext(connection, endpointId, line);
@@ -401,7 +428,7 @@ export interface FailurePauses {
 }
 
 const END_DELIVERED = `UPDATE push_deliveries SET status = 'delivered', due_at = NULL, claimed_until = NULL,
-  attempts = attempts + 1, last_error = NULL, ended_at = NOW(3)`;
+  attempts = attempts + 1, last_error = NULL, ended_at = NOW(3), ${KEEP_TRY}`;
 
 /** A try ahead of the schedule leaves that as it was. @returns whether the claim was the caller's */
 async function postponeHeld(
@@ -419,8 +446,8 @@ async function postponeHeld(
     : ['due_at = GREATEST(COALESCE(scheduled_at, due_at), ?)', [fromNow(askedMs)]];
   const postponed = await modify(
     connection,
-    `UPDATE push_deliveries SET claimed_until = NULL, last_error = ?, ${assignments} ${OF_CLAIM}`,
-    [cutError(error), ...values, ...claimOf(delivery)],
+    `UPDATE push_deliveries SET claimed_until = NULL, last_error = ?, ${KEEP_TRY}, ${assignments} ${OF_CLAIM}`,
+    [cutError(error), tryOf(delivery), ...values, ...claimOf(delivery)],
   );
   return postponed > 0;
 }
@@ -434,8 +461,8 @@ async function parkHeld(
   const ended = await modify(
     connection,
     `UPDATE push_deliveries SET status = 'parked', due_at = NULL, claimed_until = NULL,
-       attempts = attempts + 1, last_error = ?, ended_at = NOW(3) ${OF_CLAIM}`,
-    [cutError(error), ...claimOf(delivery)],
+       attempts = attempts + 1, last_error = ?, ended_at = NOW(3), ${KEEP_TRY} ${OF_CLAIM}`,
+    [cutError(error), tryOf(delivery), ...claimOf(delivery)],
   );
   if (ended === 0) return false;
   const { endpointId, endpointName, eventId, line, sequence } = delivery;
@@ -466,6 +493,7 @@ async function lockEndpoint(connection: PoolConnection, endpointId: number) {
   return endpoint;
 }
 
+const LISTED = 'delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at';
 const listedRow = z
   .object({
     delivery_id: z.int(),
@@ -510,9 +538,53 @@ export function list(
   return selectRows(
     pool,
     listedRow,
-    `SELECT delivery_id, event_id, sequence, status, attempts, due_at, last_error, created_at, ended_at
+    `SELECT ${LISTED}
          FROM push_deliveries FORCE INDEX (${index}) WHERE endpoint_id = ? AND ${condition} AND delivery_id > ?
          ORDER BY delivery_id LIMIT ?`,
     [endpointId, value, ...('line' in query ? [DELIVERY_STATUSES] : []), after, limit],
+  );
+}
+
+const triesRow = z.object({ tries: z.string().nullable() });
+
+/** A delivery of this endpoint with its latest tries, the oldest first. */
+export async function read(
+  pool: Pool,
+  endpointId: number,
+  deliveryId: number,
+): Promise<(Delivery & { tries: Tried[] }) | undefined> {
+  const values = [deliveryId, endpointId];
+  const from = 'FROM push_deliveries WHERE delivery_id = ? AND endpoint_id = ?';
+  const [[delivery], [kept]] = await Promise.all([
+    selectRows(pool, listedRow, `SELECT ${LISTED} ${from}`, values),
+    selectRows(pool, triesRow, `SELECT tries ${from}`, values),
+  ]);
+  const lines = kept?.tries?.split('\n').filter((line) => line !== '') ?? [];
+  return delivery && { ...delivery, tries: lines.map((line) => triedSchema.parse(JSON.parse(line))) };
+}
+
+/** Deliveries of one order that are shown: its events at each endpoint. */
+const LINE_MAX = 100;
+const lineDeliveryRow = z.object({
+  endpoint: z.string(),
+  eventId: z.string(),
+  status: z.enum(DELIVERY_STATUSES),
+  lastError: z.string().nullable(),
+  createdAt: z.date(),
+  endedAt: z.date().nullable(),
+});
+export type LineDelivery = z.infer<typeof lineDeliveryRow>;
+
+/** The deliveries of one order to all endpoints. */
+export function listOfLine(pool: Pool, line: string): Promise<LineDelivery[]> {
+  return selectRows(
+    pool,
+    lineDeliveryRow,
+    `SELECT e.name AS endpoint, d.event_id AS eventId, d.status, d.last_error AS lastError,
+       d.created_at AS createdAt, d.ended_at AS endedAt
+     FROM push_endpoints e STRAIGHT_JOIN push_deliveries d FORCE INDEX (push_deliveries_line)
+       ON d.endpoint_id = e.endpoint_id AND d.line = ?
+     WHERE e.removed_at IS NULL LIMIT ${LINE_MAX}`,
+    [line],
   );
 }

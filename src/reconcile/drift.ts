@@ -486,7 +486,7 @@ async function repairAll(
   let { mends } = compared.look;
   if (differences.some(({ kind }) => kind === 'lost')) {
     // No difference is to be added to what is not there.
-    const request = { cause: 'lost' as const, actor: 'holdfast', reason: 'a SKU has no counters in Redis' };
+    const request = { cause: 'lost' as const, reason: 'a SKU has no counters in Redis' };
     if ((await rebuildSale(deps, saleId, request)).kind === 'rebuilt') report.repaired += 1;
     return;
   }

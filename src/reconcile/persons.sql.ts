@@ -107,6 +107,18 @@ export function replace(pool: Pool, orderNos: readonly string[], token: string):
     );
     await clearOrders(connection, orderNos);
     await modify(connection, `UPDATE payment_events SET raw_body = '' WHERE order_no IN (?)`, [orderNos]);
+    // An endpoint may have repeated in its answer what it was sent.
+    const endpoints = await selectRows(
+      connection,
+      z.object({ endpoint_id: z.int() }),
+      'SELECT endpoint_id FROM push_endpoints',
+    );
+    if (endpoints.length === 0) return;
+    await modify(
+      connection,
+      'UPDATE push_deliveries SET tries = NULL WHERE endpoint_id IN (?) AND line IN (?)',
+      [endpoints.map((row) => row.endpoint_id), orderNos],
+    );
   });
 }
 

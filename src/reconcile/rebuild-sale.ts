@@ -13,6 +13,7 @@ import { isDamaged } from '../redis/script.ts';
 import type { Stores } from '../stores/open.ts';
 import type { UsedLimit } from './rebuild.redis.ts';
 import type { RebuildLock, SnapshotOrder } from './rebuild.sql.ts';
+import { SYSTEM } from './repairs.sql.ts';
 
 /**
  * Accepted orders that wait in the outbox are stored first. Without progress for so long they are left, and
@@ -28,15 +29,13 @@ export interface RebuildDeps extends Stores {
 
 /**
  * lost: Redis does not have the sale. replaced: another server, or this one after a restart. unfinished: an
- * earlier rebuild died. damaged: a key is of the wrong type. epochs_differ: Redis has another epoch than
- * MySQL. requested: by an operator.
+ * earlier rebuild died, or staff asked for one. damaged: a key is of the wrong type. epochs_differ: Redis has
+ * another epoch than MySQL.
  */
-export type RebuildCause = 'lost' | 'replaced' | 'unfinished' | 'damaged' | 'epochs_differ' | 'requested';
+export type RebuildCause = 'lost' | 'replaced' | 'unfinished' | 'damaged' | 'epochs_differ';
 
 export interface RebuildRequest {
   cause: RebuildCause;
-  /** The operator's name, or `holdfast`. */
-  actor: string;
   reason?: string;
 }
 
@@ -69,7 +68,7 @@ async function rebuild(
   deps: RebuildDeps,
   lock: RebuildLock,
   saleId: string,
-  { cause, actor, reason = cause }: RebuildRequest,
+  { cause, reason = cause }: RebuildRequest,
 ): Promise<RebuildOutcome> {
   const { saleEpochs, saleChanges, saleRebuild, saleStock, log } = deps;
   const beganMs = performance.now();
@@ -118,7 +117,7 @@ async function rebuild(
     before: before?.skus.map(unitsOf),
     after: stock.map(unitsOf),
   };
-  await saleEpochs.finish(lock, saleId, epoch, { actor, reason }, detail);
+  await saleEpochs.finish(lock, saleId, epoch, { actor: SYSTEM, reason }, detail);
   log.warn({ saleId, cause, ...report }, 'the data of a sale were made again; it goes on');
   return { kind: 'rebuilt', ...report };
 }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { LOST_AFTER_MS, WATCHED_AFTER_CLOSE_MS } from '../limits.ts';
 import { GIVE_BACK_KINDS, partOf } from '../money/rows.sql.ts';
 import {
+  inTransaction,
   lockName,
   modify,
   selectRows,
@@ -33,6 +34,7 @@ const STATEMENT_MAX_MS = 60_000;
 const BEAT_EVERY_MS = 2_000;
 
 const watchedRow = z.object({ sale_id: z.string(), epoch: z.int(), rebuilding: z.coerce.boolean() });
+const requestedRow = watchedRow.extend({ watched: z.coerce.boolean() });
 const epochRow = z.object({ epoch: z.int() });
 const begunRow = z.object({ epoch: z.int(), undecided_from: z.int() });
 const lockRow = z.object({ acquired: z.int().nullable() });
@@ -190,18 +192,49 @@ export async function skipUnknownEpochs(connection: PoolConnection): Promise<voi
   ]);
 }
 
+const BEGIN_REBUILD = `UPDATE sales SET undecided_from = ${UNDECIDED_FROM},
+  rebuilding_since = COALESCE(rebuilding_since, NOW(3))`;
+
+/** not-watched: Redis is not to have the sale, so that no worker rebuilds it. */
+type RebuildRequested = { kind: 'requested'; epoch: number } | { kind: 'unknown' } | { kind: 'not-watched' };
+
+/**
+ * Staff want a rebuild. It counts as begun, so a worker takes it up within a second, as one whose process
+ * died. A rebuild that goes on is the one that was asked for.
+ */
+export function request(pool: Pool, saleId: string, decision: Decision): Promise<RebuildRequested> {
+  return inTransaction(pool, async (connection) => {
+    const [sale] = await selectRows(
+      connection,
+      requestedRow,
+      `SELECT sale_id, epoch, ${IS_WATCHED} AS watched, rebuilding_since IS NOT NULL AS rebuilding
+       FROM sales WHERE sale_id = ? FOR UPDATE`,
+      [WATCHED_AFTER_CLOSE_MS, saleId],
+    );
+    if (!sale) return { kind: 'unknown' };
+    if (!sale.watched) return { kind: 'not-watched' };
+    await modify(connection, `${BEGIN_REBUILD} WHERE sale_id = ?`, [LOST_AFTER_MS, saleId]);
+    const { epoch, rebuilding } = sale;
+    await recordAction(connection, {
+      ...decision,
+      action: 'rebuild_requested',
+      subject: `sale ${saleId}`,
+      detail: { epoch, rebuilding },
+    });
+    return { kind: 'requested', epoch };
+  });
+}
+
 /** Marks that a rebuild has begun: should it die, it is done again. @returns undefined: no such sale */
 export function announce(
   { run }: RebuildLock,
   saleId: string,
 ): Promise<{ epoch: number; undecidedFrom: number } | undefined> {
   return run(async (connection) => {
-    await modify(
-      connection,
-      `UPDATE sales SET undecided_from = ${UNDECIDED_FROM}, rebuilding_since = COALESCE(rebuilding_since, NOW(3))
-       WHERE sale_id = ? AND warmed_up_at IS NOT NULL`,
-      [LOST_AFTER_MS, saleId],
-    );
+    await modify(connection, `${BEGIN_REBUILD} WHERE sale_id = ? AND warmed_up_at IS NOT NULL`, [
+      LOST_AFTER_MS,
+      saleId,
+    ]);
     const [row] = await selectRows(
       connection,
       begunRow,

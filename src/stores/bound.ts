@@ -18,7 +18,7 @@ import {
   recordReversals,
   returnStock,
 } from '../money/reversals.sql.ts';
-import { readRefundsOf } from '../money/rows.sql.ts';
+import { listRefunds, readRefundsOf } from '../money/rows.sql.ts';
 import * as paymentSessions from '../money/sessions.sql.ts';
 import * as unmatchedPayments from '../money/unmatched.sql.ts';
 import type { Pool } from '../mysql/connection.ts';
@@ -31,6 +31,7 @@ import { readDoubtLeftMs, recordDoubt } from '../orders/rows.sql.ts';
 import * as staffOrders from '../orders/staff-orders.sql.ts';
 import * as storedOrders from '../orders/store.sql.ts';
 import * as userOrders from '../orders/user-orders.sql.ts';
+import * as auditLog from '../parked/audit-log.sql.ts';
 import { noteFailure } from '../parked/parked.sql.ts';
 import * as parkedWork from '../parked/work.sql.ts';
 import * as deliveries from '../push/deliveries.sql.ts';
@@ -86,6 +87,7 @@ export function mysqlStores(pool: Pool) {
       park: refunds.park,
       unpark: refunds.unpark,
       readRefundsOf,
+      listRefunds,
       listUnclear,
       recordReversals,
       bookGiveBacks,
@@ -100,6 +102,7 @@ export function mysqlStores(pool: Pool) {
       requeue: refunds.requeue,
     }),
     parkedWork: bind(pool, { ...parkedWork, noteFailure }),
+    auditLog: bind(pool, auditLog),
     endpoints: bind(pool, endpoints),
     deliveries: bind(pool, deliveries),
     replays: bind(pool, replays),
@@ -119,6 +122,7 @@ export function mysqlStores(pool: Pool) {
       listWatched: bindOne(pool, rebuilds.listWatched),
       readLife: bindOne(pool, rebuilds.readLife),
       listRebuilt: bindOne(pool, rebuilds.listRebuilt),
+      request: bindOne(pool, rebuilds.request),
       withLock: bindOne(pool, rebuilds.withLock),
       // These run on the connection of the lock.
       announce: rebuilds.announce,

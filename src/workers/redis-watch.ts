@@ -40,7 +40,7 @@ export async function runRedisWatch(deps: RedisWatchDeps, signal: AbortSignal): 
     }
     rebuilds += 1;
     try {
-      const rebuild = () => rebuildSale({ ...deps, signal }, sale.saleId, { cause, actor: 'holdfast' });
+      const rebuild = () => rebuildSale({ ...deps, signal }, sale.saleId, { cause });
       await (watch ? watch.during('rebuild', rebuild) : rebuild());
     } finally {
       rebuilds -= 1;

@@ -27,7 +27,10 @@ export interface RelayDeps extends Stores {
   outboxPage: number;
   /** Store transactions at once, over all sales. Sales take turns. */
   storesAtOnce: number;
-  engine: Omit<OrderEngine, 'queryStatus' | 'isRunning' | 'listRunning'>;
+  engine: Pick<
+    OrderEngine,
+    'start' | 'signalCancelRequested' | 'signalEnded' | 'startRefund' | 'startCallOff'
+  >;
 }
 
 /** Runs until `signal` aborts and the passes under way are finished. */

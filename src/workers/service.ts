@@ -48,7 +48,10 @@ export function createDeferredEngine() {
     return engine;
   }
 
-  const deferred: Omit<OrderEngine, 'queryStatus'> = {
+  const deferred: Omit<
+    OrderEngine,
+    'queryStatus' | 'listRuns' | 'nudge' | 'requestReconcile' | 'readReconcile'
+  > = {
     start: async (...args) => (await connected()).start(...args),
     signalCancelRequested: async (...args) => (await connected()).signalCancelRequested(...args),
     signalEnded: async (...args) => (await connected()).signalEnded(...args),

@@ -17,6 +17,7 @@ export async function readHelp(command: readonly string[], columns: number): Pro
     },
     user: 'olga',
     loadConfig: helpNeedsNone,
+    loadAccess: helpNeedsNone,
   });
   return out;
 }

@@ -247,6 +247,8 @@ const PATH_PARAMETERS: Record<string, { description: string; pattern: RegExp }> 
     description: 'The number of a refund, as `/v1/admin/orders/{orderNo}` shows it.',
     pattern: ROW_ID,
   },
+  parkedId: { description: 'The number of a parked entry, as `/v1/admin/parked` shows it.', pattern: ROW_ID },
+  deliveryId: { description: 'The `id` of a delivery, as the list of deliveries shows it.', pattern: ROW_ID },
   name: { description: "The shop's own name of it.", pattern: EVENT_CONSUMER_PATTERN },
 };
 

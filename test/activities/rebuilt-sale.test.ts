@@ -19,7 +19,7 @@ test('persistOrder takes stock again for an order whose sale was made again, and
   for (const { saleId, orderNo } of [order, late]) {
     // No relay stores them before.
     await stores.redis.del(orderKeys(orderNo).outbox);
-    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'test' });
+    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'unfinished' });
   }
   for (const userId of ['bo', 'cy', 'di', 'eve', 'fay'])
     await acceptOrder(stores, late.saleId, { userId, items: [{ sku: 'lamp', quantity: 2 }] });
@@ -38,7 +38,7 @@ test('persistOrder brings no order back that was told as lost, unless Temporal h
   for (const { saleId, orderNo } of orders) {
     const { order, outbox, sale } = orderKeys(orderNo);
     await stores.redis.del(order, outbox);
-    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'test' });
+    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'unfinished' });
     await stores.redis.hincrby(sale, 'rebuilt_at', -60_000);
   }
   const [late, known] = orders;
@@ -71,7 +71,7 @@ test('while the data of a sale are being made again a step leaves the stock to b
 
   // Epoch 2 is taken in Redis.
   await stores.pool.query('UPDATE sales SET epoch = 2 WHERE sale_id = ?', [saleId]);
-  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'unfinished', actor: 'test' });
+  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'unfinished' });
   await steps.releaseStock({ orderNo });
   expect((await stage.look(order)).redis).toEqual({ available: 10, held: 0, sold: 0 });
 });
@@ -87,7 +87,7 @@ test('an order that ends while its sale is written as it was before is shown as 
       await steps.cancelOrder({ orderNo, reason: 'operator_request', force: true });
       return use(snapshot);
     });
-  await rebuildSale({ ...stores, readSaleSnapshot, log: silent }, saleId, { cause: 'lost', actor: 'test' });
+  await rebuildSale({ ...stores, readSaleSnapshot, log: silent }, saleId, { cause: 'lost' });
   await steps.releaseStock({ orderNo });
 
   const { stored, projected } = await stage.look(order);

@@ -4,6 +4,7 @@ import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'v
 import {
   createdEndpointReply,
   deliveriesReply,
+  deliveryFileReply,
   endpointListReply,
   endpointReply,
   replayReply,
@@ -251,6 +252,64 @@ test('deliveries are shown by status or order, page by page', async () => {
   expect(deliveriesReply.parse(ofOrder.body).deliveries.map(({ eventId }) => eventId)).toEqual([seen[3]]);
   const delivered = await call('GET', '/office/deliveries?status=delivered');
   expect(deliveriesReply.parse(delivered.body)).toEqual({ deliveries: [], next: null });
+});
+
+describe('a delivery', () => {
+  const idOf = async (path: string) =>
+    deliveriesReply.parse((await call('GET', path)).body).deliveries[0]?.id ?? 0;
+
+  test('of an event is shown with what is sent, and what was answered to each try', async () => {
+    await create();
+    const [orderNo = ''] = await makeEvents(1);
+    await feedAll();
+    await call('POST', '/office/replay', { orderNo });
+    const { endpointId } = (await api.stores.endpoints.read('office')) ?? { endpointId: 0 };
+    const [delivery] = (await api.stores.deliveries.take(endpointId))?.deliveries ?? [];
+    if (!delivery) throw new Error('nothing was due');
+    const tried = { at: '2026-01-01T00:00:00.000Z', tookMs: 7, status: 500, error: null, answer: 'no' };
+    const pauses = { retryMs: 60_000, askedMs: 0, probeMs: () => 0 };
+    await api.stores.deliveries.fail({ ...delivery, tried }, 'answered 500', pauses);
+
+    const reply = await call('GET', `/office/deliveries/${delivery.deliveryId}`);
+    expect(deliveryFileReply.parse(reply.body)).toMatchObject({
+      id: delivery.deliveryId,
+      eventId: `${orderNo}.1`,
+      status: 'waiting',
+      lastError: 'answered 500',
+      body: { id: `${orderNo}.1`, type: 'order.awaiting_payment', orderNo, data: { order: { orderNo } } },
+      tries: [tried],
+    });
+  });
+
+  test('of a test is shown with its body, and not tried yet', async () => {
+    await create();
+    const { eventId } = testReply.parse((await call('POST', '/office/test')).body);
+    const reply = await call('GET', `/office/deliveries/${await idOf('/office/deliveries')}`);
+    expect(deliveryFileReply.parse(reply.body)).toMatchObject({
+      body: { id: eventId, type: 'endpoint.test', data: { endpoint: 'office' } },
+      tries: [],
+    });
+  });
+
+  test('of an event that was deleted has no body', async () => {
+    await create();
+    const [orderNo = ''] = await makeEvents(1);
+    await feedAll();
+    await call('POST', '/office/replay', { orderNo });
+    for (const table of ['order_events', 'orders'])
+      await modify(api.stores.pool, `DELETE FROM ${table} WHERE order_no = ?`, [orderNo]);
+    const reply = await call('GET', `/office/deliveries/${await idOf('/office/deliveries')}`);
+    expect(deliveryFileReply.parse(reply.body).body).toBeNull();
+  });
+
+  test.each(['999999', '0', 'x'])('that the endpoint does not have, %s, is not found', async (id) => {
+    await create();
+    await create('other');
+    await call('POST', '/other/test');
+    for (const each of [id, await idOf('/other/deliveries')])
+      expect(refusalOf(await call('GET', `/office/deliveries/${each}`))).toBe('404 delivery_not_found');
+    expect(refusalOf(await call('GET', '/none/deliveries/1'))).toBe('404 endpoint_not_found');
+  });
 });
 
 describe('hostile input', () => {

@@ -50,16 +50,33 @@ export async function openApi(config: Partial<StoreConfig> = {}): Promise<TestAp
 
 /** MySQL's part of the app, at an address where no server listens. */
 export async function openMysqlAway(): Promise<
-  Pick<AppDeps, 'sales' | 'orders' | 'userOrders' | 'payments' | 'paymentSessions' | 'refunds' | 'pool'>
+  Pick<
+    AppDeps,
+    | 'sales'
+    | 'orders'
+    | 'userOrders'
+    | 'payments'
+    | 'paymentSessions'
+    | 'refunds'
+    | 'parkedWork'
+    | 'auditLog'
+    | 'saleEpochs'
+    | 'pool'
+  >
 > {
   const pool = createMysqlPool('mysql://user@127.0.0.1:1/none');
+  const { sales, orders, userOrders, payments, paymentSessions, refunds, parkedWork, auditLog, saleEpochs } =
+    mysqlStores(pool);
   return {
     pool,
-    sales: mysqlStores(pool).sales,
-    orders: mysqlStores(pool).orders,
-    userOrders: mysqlStores(pool).userOrders,
-    payments: mysqlStores(pool).payments,
-    paymentSessions: mysqlStores(pool).paymentSessions,
-    refunds: mysqlStores(pool).refunds,
+    sales,
+    orders,
+    userOrders,
+    payments,
+    paymentSessions,
+    refunds,
+    parkedWork,
+    auditLog,
+    saleEpochs,
   };
 }

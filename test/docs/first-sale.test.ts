@@ -35,6 +35,8 @@ test('the commands of docs/first-sale.md run as printed, from a sale to its sett
       ...opsEnv(checkout.stores, {
         TEMPORAL_NAMESPACE: checkout.client.options.namespace,
         PAYMENT_PROVIDER_URL: checkout.providerUrl,
+        HOLDFAST_URL: checkout.url,
+        HOLDFAST_TOKEN: admin,
       }),
     },
   });

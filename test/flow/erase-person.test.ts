@@ -2,6 +2,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ordersReply } from '../../src/api/calls/my-orders.ts';
+import { modify } from '../../src/mysql/connection.ts';
+import { createSecret } from '../../src/push/deliverer.ts';
 import { erasePerson } from '../../src/reconcile/retention.ts';
 import { limitField, saleKeys } from '../../src/redis/keys.ts';
 import { expectCleanAudit } from '../support/audit.ts';
@@ -51,6 +53,16 @@ async function placesOf(text: string): Promise<string[]> {
   return found;
 }
 
+/** An endpoint of the shop repeated in its answer what it was sent of the order. */
+async function answerWithPerson({ userId }: Shopper, orderNo: string): Promise<void> {
+  const { endpoints, replays, pool } = shop.stores;
+  const terms = { url: 'http://127.0.0.1:1/', types: null, saleId: null, description: '' };
+  await endpoints.put('office', terms, createSecret(), 'op');
+  await endpoints.disable('office', 'op');
+  await replays.replay('office', [{ eventId: `${orderNo}.1`, sequence: null, line: orderNo }], 'op');
+  await modify(pool, 'UPDATE push_deliveries SET tries = ? WHERE line = ?', [userId, orderNo]);
+}
+
 test('nothing in MySQL and Redis names the person any more, and a refund still gives back', async () => {
   const { stores } = shop;
   const [{ saleId }, { saleId: other }] = [
@@ -66,7 +78,8 @@ test('nothing in MySQL and Redis names the person any more, and a refund still g
   const cancelled = acceptedOf(bought).orderNo;
   await shop.cancel({ shopper, orderNo: cancelled });
   await expectStock(stores, saleId, { sku: 'lamp', available: 9, held: 0, sold: 1 });
-  expect(await placesOf(shopper.userId)).not.toEqual([]);
+  await answerWithPerson(shopper, cancelled);
+  expect(await placesOf(shopper.userId)).toContain('push_deliveries.tries');
   const day = (await shopper.readOrder(paid)).reservedAt.slice(0, 10);
   expect(await numbersOfDay(shopper, day)).toContain(paid);
 

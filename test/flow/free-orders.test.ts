@@ -52,7 +52,7 @@ test('an order whose price is 0 is paid as soon as it is stored, outlasts a rebu
   await expectStock(shop.stores, own, { sku: 'gift', available: 98, held: 0, sold: 2 });
   expect(refusalOf(await shopper.placeOrder(gifts(1)))).toBe('409 limit_reached');
 
-  const request = { cause: 'requested', actor: 'holdfast' } as const;
+  const request = { cause: 'unfinished' } as const;
   expect(await rebuildSale({ ...shop.stores, log: silent }, own, request)).toMatchObject({ kind: 'rebuilt' });
   await expectStock(shop.stores, own, { sku: 'gift', available: 98, held: 0, sold: 2 });
   expect(refusalOf(await shopper.placeUntilAnswered(gifts(1)))).toBe('409 limit_reached');

@@ -134,7 +134,7 @@ test('a pause that was lost is in force, is taken over from Redis by a rebuild, 
   const shopper = await shop.shopper();
   const order = { saleId: paused, items: [{ sku: 'lamp', quantity: 1 }] };
   expect(refusalOf(await shopper.placeOrder(order))).toBe('403 sale_paused');
-  const request = { cause: 'requested', actor: 'olga' } as const;
+  const request = { cause: 'unfinished' } as const;
   expect(await rebuildSale({ ...stores, log: silent }, paused, request)).toMatchObject({ kind: 'rebuilt' });
   expect(refusalOf(await shopper.placeOrder(order))).toBe('403 sale_paused');
   const takenOver = "SELECT subject FROM audit_log WHERE action = 'sale_taken_over'";

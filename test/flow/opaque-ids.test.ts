@@ -85,7 +85,7 @@ test('each user has what they bought, and no other user has it, until they are e
     ]),
   ).toEqual([{ action: 'limit_corrected' }]);
 
-  const rebuilt = await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'op' });
+  const rebuilt = await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost' });
   expect(rebuilt.kind).toBe('rebuilt');
   expect(await readLimits()).toEqual(kept);
   expect(await compare()).toMatchObject({ repaired: 0, parked: 0 });

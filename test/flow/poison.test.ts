@@ -42,7 +42,7 @@ beforeAll(async () => {
   ({ stores } = checkout);
   const skus = [{ sku: 'lamp', name: 'Storm lamp', unitPrice: 4_900, total: 2_000, limitPerUser: null }];
   ({ saleId } = await stores.openSale(buildSale({ skus })));
-  ops = openOps(stores, { TEMPORAL_NAMESPACE: checkout.client.options.namespace });
+  ops = openOps(stores, { HOLDFAST_URL: checkout.url });
 });
 
 function poison(real: TestStores): Stores {

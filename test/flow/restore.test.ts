@@ -327,8 +327,7 @@ test('a dump of MySQL alone, restored elsewhere: the sale goes on, and no money 
   const [newOpen, newAtPage, newCancelled] = await three(() => shop.buy());
   for (const epoch of [2, 3]) {
     const outcome = await rebuildSale({ ...first.stores, log: silent }, saleId, {
-      cause: 'requested',
-      actor: 'olga',
+      cause: 'unfinished',
     });
     expect(outcome).toMatchObject({ kind: 'rebuilt', epoch });
   }

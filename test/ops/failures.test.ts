@@ -44,6 +44,7 @@ test('a busy machine is said to be busy, and an idle one is not', () => {
 
 test.each([
   ['ops/main.js', ['order', 'show', 'demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG'], 1],
+  ['ops/main.js', ['erase', 'ada', '--reason', 'asked for it'], 1],
   ['audit/main.js', [], 2],
 ])('the process %s ends with a sentence where its servers are away', async (file, args, exitCode) => {
   const env = {
@@ -53,6 +54,8 @@ test.each([
     MYSQL_URL: 'mysql://ada:secret@127.0.0.1:1/none',
     TEMPORAL_ADDRESS: '127.0.0.1:1',
     PAYMENT_PROVIDER_URL: 'http://127.0.0.1:1',
+    HOLDFAST_URL: 'http://127.0.0.1:1',
+    HOLDFAST_TOKEN: 'a secret token',
     PAYMENT_PROVIDER_API_KEY: 'sk',
     WEBHOOK_SECRETS: 'whsec_aG9sZGZhc3QtaHR0cC1hcHAtc2VjcmV0LTE=',
     ORDER_SIGNING_SECRETS: 'a secret of thirty-two characters',
@@ -63,6 +66,9 @@ test.each([
     );
   });
   const lines = ended.said.trim().split('\n');
-  expect([ended.code, lines]).toEqual([exitCode, [expect.stringMatching(/not reachable|cannot be reached/)]]);
+  expect([ended.code, lines]).toEqual([
+    exitCode,
+    [expect.stringMatching(/not reachable|cannot be reached|does not answer/)],
+  ]);
   expect(ended.said).not.toContain('secret');
 });

@@ -55,6 +55,58 @@ describe('a delivery', () => {
     expect(() => received && verify(received, createSecret())).toThrow();
   });
 
+  test('keeps of each try when it was sent, how long it took, and what was answered', async () => {
+    let tries = 0;
+    const { endpoint } = await world.addEndpoint('office', {
+      respond(_, response) {
+        tries += 1;
+        // A connection that was kept open and breaks off is tried once more on a new one.
+        if (tries === 2 || tries === 3) return void response.destroy();
+        if (tries === 4) return 204;
+        return void response.writeHead(500).end(`an error: ${'\u00e4'.repeat(600)}`);
+      },
+    });
+    await world.makeSaleEvents(1);
+    await world.publish();
+    world.startWorker(QUICK);
+    await world.awaitCaughtUp('office');
+
+    const { delivery_id: id } = await selectOne(world.stores.pool, 'SELECT delivery_id FROM push_deliveries');
+    const kept = await world.stores.deliveries.read(endpoint.endpointId, Number(id));
+    const common = { at: expect.any(String), tookMs: expect.any(Number) };
+    expect(kept?.tries).toEqual([
+      { ...common, status: 500, error: null, answer: `an error: ${'\u00e4'.repeat(490)}` },
+      { ...common, status: null, error: 'the connection broke off', answer: null },
+      { ...common, status: 204, error: null, answer: '' },
+    ]);
+    expect(await world.stores.deliveries.read(endpoint.endpointId + 1, Number(id))).toBeUndefined();
+  });
+
+  test('keeps its latest 20 tries', async () => {
+    const { deliveries, pool } = world.stores;
+    const { endpoint } = await world.addEndpoint('office');
+    await world.makeSaleEvents(1);
+    await world.publish();
+    await world.feedOnly('office', 1);
+    const sent: number[] = [];
+    for (let status = 500; status < 525; status += 1) {
+      await modify(pool, 'UPDATE push_deliveries SET due_at = NOW(3)');
+      await modify(pool, 'UPDATE push_endpoints SET failures = 0');
+      const [delivery] = (await deliveries.take(endpoint.endpointId))?.deliveries ?? [];
+      if (!delivery) throw new Error('nothing was due');
+      const tried = { at: '2026-01-01T00:00:00.000Z', tookMs: 1, status, error: null, answer: 'no\nmore' };
+      await deliveries.fail({ ...delivery, tried }, `answered ${status}`, {
+        retryMs: 1,
+        askedMs: 0,
+        probeMs: () => 0,
+      });
+      sent.push(status);
+    }
+    const { delivery_id: id } = await selectOne(pool, 'SELECT delivery_id FROM push_deliveries');
+    const kept = await deliveries.read(endpoint.endpointId, Number(id));
+    expect(kept?.tries.map(({ status }) => status)).toEqual(sent.slice(-20));
+  });
+
   test('carries a signature by each secret while they rotate, and by one after that', async () => {
     const { endpoints } = world.stores;
     const { receiver, secret } = await world.addEndpoint('office');
@@ -324,14 +376,14 @@ describe('an attempt whose claim has run out', () => {
 
   test('disables no endpoint that was gone at that time', async () => {
     const { deliverAll } = await claimAndLose();
-    await deliverAll({ kind: 'answered', status: 410, retryAfterMs: 0 });
+    await deliverAll({ kind: 'answered', status: 410, retryAfterMs: 0, body: '' });
     expect((await world.stores.endpoints.read('office'))?.disabledFor).toBeNull();
   });
 
   test('is delivered where the endpoint took it, and says nothing of how the endpoint is now', async () => {
     const { deliverAll } = await claimAndLose();
     await modify(world.stores.pool, 'UPDATE push_endpoints SET failures = ?', [DOWN_AFTER_FAILURES]);
-    await deliverAll({ kind: 'answered', status: 204, retryAfterMs: 0 });
+    await deliverAll({ kind: 'answered', status: 204, retryAfterMs: 0, body: '' });
     expect(await world.countDeliveries('office')).toEqual({ delivered: DOWN_AFTER_FAILURES });
     expect((await world.stores.endpoints.read('office'))?.health.isDown).toBe(true);
   });
@@ -420,7 +472,7 @@ describe('a delivery that fails', () => {
       storing: pLimit(1),
       log: silent,
     };
-    const busy: Answer = { kind: 'answered', status: 503, retryAfterMs: 0 };
+    const busy: Answer = { kind: 'answered', status: 503, retryAfterMs: 0, body: '' };
     const deliver = createDeliverer(deps, { post: async () => busy });
     const { events } = await createEventSource(world.stores).readPage(0, 100);
 

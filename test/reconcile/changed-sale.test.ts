@@ -42,7 +42,7 @@ async function buy(saleId: string, sku: string, quantity: number): Promise<void>
 
 async function loseAndRebuild(saleId: string) {
   await stores.redis.del(...(await stores.redis.keys(`holdfast:{${saleId}.0}:*`)));
-  return rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+  return rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost' });
 }
 
 async function totals(saleId: string): Promise<{ redis: unknown; mysql: unknown }> {

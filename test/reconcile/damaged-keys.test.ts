@@ -24,7 +24,7 @@ const TICKET = { id: 'spent', endsAtMs: Date.now() + 3_600_000, isSingleUse: tru
 const keysOf = (saleId: string) => saleKeys({ saleId, shard: 0 });
 
 const rebuild = (saleId: string, parts: Partial<RebuildDeps> = {}) =>
-  rebuildSale({ ...stores, log: silent, ...parts }, saleId, { cause: 'requested', actor: 'olga' });
+  rebuildSale({ ...stores, log: silent, ...parts }, saleId, { cause: 'unfinished' });
 
 /** The server drops the lock of one that died a moment after its connection. */
 const rebuildAgain = (saleId: string) =>

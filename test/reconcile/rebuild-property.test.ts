@@ -60,7 +60,7 @@ test('a rebuild makes the stock, the holds and the limits that MySQL has, whethe
         await stores.redis.del(keys.outbox);
         if (isEmptied) await stores.redis.del(...(await stores.redis.keys(`holdfast:{${saleId}.0}:*`)));
 
-        await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+        await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost' });
 
         const view = await stores.saleStock.read(saleId);
         const counted = view?.skus.map(({ sku, total, available, held, sold }) => ({

@@ -72,7 +72,7 @@ describe('refused purchases', () => {
     const keys = await stores.redis.keys(`holdfast:{${saleId}.0}:*`);
     await stores.redis.del(...keys);
     const before = await stores.saleFigures.readComplete(saleId);
-    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+    await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost' });
 
     const { redisSinceMs } = await stores.saleFigures.readComplete(saleId);
     expect(redisSinceMs).toBeGreaterThanOrEqual(before.nowMs);

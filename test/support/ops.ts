@@ -1,11 +1,13 @@
 /** Runs the operator's commands on the servers of a test, and keeps what they print. */
 
 import { inject } from 'vitest';
-import { loadOpsConfig } from '../../src/config.ts';
+import { signToken } from '../../src/api/http/auth.ts';
+import { loadOpsAccess, loadOpsConfig } from '../../src/config.ts';
 import { runOps } from '../../src/ops/program.ts';
 import type { Screen } from '../../src/ops/terminal.ts';
 import { asProduct } from '../../stack/servers/accounts.ts';
 import { PROVIDER_API_KEY, WEBHOOK_SECRET } from './http-app.ts';
+import { JWT_SECRET } from './shopper.ts';
 import { ORDER_SIGNING_SECRET } from './signer.ts';
 import type { TestStores } from './stores.ts';
 
@@ -52,7 +54,7 @@ export function opsEnv(
 }
 
 /**
- * @param overrides of the environment
+ * @param overrides of the environment; commands that call the API need its HOLDFAST_URL, and call it as olga
  * @param onShown is called each time that a screen was shown
  */
 export function openOps(
@@ -75,6 +77,11 @@ export function openOps(
       },
       user: 'olga',
       loadConfig: () => loadOpsConfig(env),
+      loadAccess: async () =>
+        loadOpsAccess({
+          HOLDFAST_TOKEN: await signToken(JWT_SECRET, 'olga', '1h', { roles: ['admin'] }),
+          ...env,
+        }),
     });
     return { exitCode, ...printed };
   };

@@ -183,7 +183,7 @@ test("a process that was frozen before it told Redis gives nothing back twice, a
     if (isFrozen) {
       isFrozen = false;
       await repeatEnded();
-      await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+      await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'lost' });
     }
     return stores.reservations.release(orderNo);
   };

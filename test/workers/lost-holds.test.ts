@@ -25,7 +25,7 @@ async function loseAll({ stores, saleId }: RelayWorld): Promise<void> {
 }
 
 const rebuild = ({ stores, saleId }: RelayWorld, cause: RebuildCause = 'lost') =>
-  rebuildSale({ ...stores, log: silent }, saleId, { cause, actor: 'holdfast' });
+  rebuildSale({ ...stores, log: silent }, saleId, { cause });
 
 /** A relay without room in the engine; `meanwhile` happens between its reading and its storing of a page. */
 async function openRelay(world: RelayWorld, meanwhile: () => Promise<unknown>) {

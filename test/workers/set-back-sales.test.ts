@@ -205,7 +205,7 @@ test('a rebuild takes lost changes over before it makes the sale again from MySQ
   const setBack = await backUp();
   await act('pause');
   await setBack();
-  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'requested', actor: 'grace' });
+  await rebuildSale({ ...stores, log: silent }, saleId, { cause: 'unfinished' });
   expect((await inMysql())?.sale.paused).toBe(true);
   expect((await inRedis())?.paused).toBe(true);
 });

@@ -1,7 +1,7 @@
 /** What a call of the back office is, and what one of shoppers. */
 
 import { z } from 'zod';
-import type { EngineNotifier } from '../../engine/order-engine.ts';
+import type { EngineNotifier, OrderEngine } from '../../engine/order-engine.ts';
 import type { EventTicker } from '../../events/feed.ts';
 import { SALE_ID_PATTERN } from '../../limits.ts';
 import { decisionReason } from '../../orders/content.ts';
@@ -20,7 +20,8 @@ export interface BackOffice extends Stores {
   lostOrders: Pick<LostOrders, 'judge'>;
   projection: Pick<Finder['projection'], 'project'>;
   pollAdvice: Finder['pollAdvice'];
-  notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff'>;
+  notifier: Pick<EngineNotifier, 'cancelRequested' | 'calledOff' | 'retried'>;
+  engine: Pick<OrderEngine, 'listRuns' | 'requestReconcile' | 'readReconcile'>;
   provider: AmountRules;
   eventTicker: Pick<EventTicker, 'wait' | 'isStopping'>;
   pushRules: UrlRules;
@@ -42,6 +43,17 @@ export const decisionReply = {
 export const decisionBody = z
   .strictObject({ reason: decisionReason.optional() })
   .meta({ examples: [{ reason: 'The parcel came back unopened.' }] });
+
+/** As MySQL numbers rows, and no longer than JavaScript's numbers are exact. */
+export const rowId = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/)
+  .transform(Number);
+
+/** Of a call that tells what waits for staff or has it done: staff say why. */
+export const reasonBody = z
+  .strictObject({ reason: decisionReason })
+  .meta({ examples: [{ reason: 'The provider has mended it.' }] });
 
 /** Of each call about one order. */
 export const ofOrder = {

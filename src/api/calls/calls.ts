@@ -18,19 +18,23 @@ import {
   optionalJsonBody,
   textBody,
 } from '../http/request.ts';
+import { auditLogCalls } from './audit-log.ts';
 import { callOffCalls } from './call-off.ts';
 import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
 import { figuresCalls } from './figures.ts';
 import { listCalls } from './my-orders.ts';
+import { storyCalls } from './order-story.ts';
 import { shopperCalls } from './orders.ts';
+import { parkedCalls } from './parked.ts';
 import { refundCalls } from './refunds.ts';
 import { saleViewCalls } from './sale-views.ts';
 import { saleCalls } from './sales.ts';
 import { settlementCalls } from './settlement.ts';
 import { orderCalls } from './staff-orders.ts';
 import { statusCalls } from './status.ts';
+import { upkeepCalls } from './upkeep.ts';
 import { verificationCalls, type Verifier } from './verification.ts';
 import type { Waits } from './wait.ts';
 import { watchCalls, type WatchShop } from './watch-order.ts';
@@ -51,10 +55,14 @@ export const ADMIN_CALLS: AdminCalls = {
   ...figuresCalls,
   ...settlementCalls,
   ...orderCalls,
+  ...storyCalls,
   ...refundCalls,
   ...eventCalls,
   ...endpointCalls,
   ...statusCalls,
+  ...parkedCalls,
+  ...auditLogCalls,
+  ...upkeepCalls,
 };
 
 interface ShopGuards {

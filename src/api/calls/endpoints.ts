@@ -3,10 +3,11 @@
 import { ulid } from 'ulidx';
 import { z } from 'zod';
 import { EVENT_TYPES, DELIVERY_STATUSES } from '../../events/event.ts';
+import { readEvents } from '../../events/feed.ts';
 import { saleIdSchema } from '../../orders/content.ts';
 import { parseOrderNo } from '../../orders/order.ts';
 import { parseEndpointUrl, type UrlRules } from '../../push/address.ts';
-import { createSecret } from '../../push/deliverer.ts';
+import { bodyOf, createSecret, toTest } from '../../push/deliverer.ts';
 import type { Delivery, DeliveryQuery } from '../../push/deliveries.sql.ts';
 import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
@@ -14,7 +15,7 @@ import { NO_STORE, reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { count, nextPage, noBody, time } from '../http/replies.ts';
 import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
-import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice, rowId } from './call.ts';
 
 /** Characters of an endpoint's description. The width of the column. */
 const MAX_ENDPOINT_DESCRIPTION_CHARS = 255;
@@ -123,40 +124,71 @@ export const replayReply = z
   })
   .describe('What is delivered once more.');
 
+const deliveryReply = z.strictObject({
+  id: z.int().min(1).describe('The number of the delivery.'),
+  eventId: shownEventId,
+  sequence: z
+    .int()
+    .min(1)
+    .nullable()
+    .meta({ description: 'The place of the event in the feed; null: a test.', examples: [48] }),
+  status: z
+    .enum(DELIVERY_STATUSES)
+    .describe('`delivered`: the endpoint answered 2xx. `parked`: the last try failed.'),
+  attempts: count.describe('Attempts so far.'),
+  dueAt: time
+    .nullable()
+    .describe('When it is tried next; null: it has ended, or an earlier event of its order comes first.'),
+  lastError: shownError.describe('Why it last failed; null: it did not.'),
+  createdAt: time.describe('When the delivery was added.'),
+  endedAt: time.nullable().meta({ description: 'When it ended; null: it waits.', examples: [null] }),
+});
+
 export const deliveriesReply = z
   .strictObject({
-    deliveries: z
-      .array(
-        z.strictObject({
-          id: z.int().min(1).describe('The number of the delivery.'),
-          eventId: shownEventId,
-          sequence: z
-            .int()
-            .min(1)
-            .nullable()
-            .meta({ description: 'The place of the event in the feed; null: a test.', examples: [48] }),
-          status: z
-            .enum(DELIVERY_STATUSES)
-            .describe('`delivered`: the endpoint answered 2xx. `parked`: the last try failed.'),
-          attempts: count.describe('Attempts so far.'),
-          dueAt: time
-            .nullable()
-            .describe(
-              'When it is tried next; null: it has ended, or an earlier event of its order comes first.',
-            ),
-          lastError: shownError.describe('Why it last failed; null: it did not.'),
-          createdAt: time.describe('When the delivery was added.'),
-          endedAt: time.nullable().meta({ description: 'When it ended; null: it waits.', examples: [null] }),
-        }),
-      )
-      .describe('The deliveries, in the order in which they were added.'),
+    deliveries: z.array(deliveryReply).describe('The deliveries, in the order in which they were added.'),
     next: z
       .int()
       .nullable()
       .meta({ description: nextPage.description, examples: [null] }),
   })
   .meta({ id: 'DeliveryPage', description: 'A page of deliveries.' });
-type DeliveriesReply = z.infer<typeof deliveriesReply>;
+
+export const deliveryFileReply = deliveryReply
+  .extend({
+    body: z
+      .looseObject({})
+      .nullable()
+      .meta({
+        description: 'What would be sent now; null: the event is not there any more.',
+        examples: [null],
+      }),
+    tries: z
+      .array(
+        z.strictObject({
+          at: time.describe('When it was sent.'),
+          tookMs: count.describe('Milliseconds that the endpoint took.'),
+          status: z
+            .int()
+            .nullable()
+            .meta({ description: 'The status of the answer; null: there was none.', examples: [503] }),
+          error: z
+            .string()
+            .nullable()
+            .meta({ description: 'Why there was no answer; null: there was one.', examples: [null] }),
+          answer: z
+            .string()
+            .nullable()
+            .meta({
+              description:
+                "The first 500 characters of the answer's body; null: there was no answer, or the person was erased.",
+              examples: ['Bad gateway'],
+            }),
+        }),
+      )
+      .describe('The latest 20 tries, the oldest first.'),
+  })
+  .meta({ id: 'Delivery', description: 'A delivery with its tries.' });
 
 const endpointBody = z
   .strictObject({
@@ -381,6 +413,27 @@ export const endpointCalls = {
       return reply({ deliveries: page.map(toDeliveryReply), next });
     },
   }),
+  'GET /v1/admin/endpoints/:name/deliveries/:deliveryId': adminCall({
+    id: 'getDelivery',
+    does: 'A delivery with what is sent, and what the endpoint answered to each try',
+    scope: 'events:read',
+    ...ofEndpoint,
+    params: {
+      schema: ofEndpoint.params.schema.extend({ deliveryId: rowId }),
+      otherwise: 'delivery_not_found',
+    },
+    replies: { 200: deliveryFileReply },
+    refuses: { ...UNKNOWN, 'no-delivery': 'delivery_not_found' },
+    async answer(office, { params: { name, deliveryId } }) {
+      const endpoint = await office.endpoints.read(name);
+      if (!endpoint) return { kind: 'unknown' };
+      const found = await office.deliveries.read(endpoint.endpointId, deliveryId);
+      if (!found) return { kind: 'no-delivery' };
+      const message = await readMessage(office, found, name);
+      const body = message ? bodyOf(message) : null;
+      return reply({ ...toDeliveryReply(found), body, tries: found.tries });
+    },
+  }),
 } satisfies AdminCalls;
 
 function termsOf(
@@ -420,7 +473,14 @@ function toReply({ health, ...endpoint }: Endpoint): EndpointReply {
   };
 }
 
-function toDeliveryReply(delivery: Delivery): DeliveriesReply['deliveries'][number] {
+/** Undefined: it was deleted. */
+async function readMessage(office: BackOffice, { eventId, sequence, createdAt }: Delivery, name: string) {
+  if (sequence === null) return toTest({ eventId, createdAtMs: createdAt.getTime(), endpointName: name });
+  const page = await readEvents(office, { after: sequence - 1, limit: 1, filter: {} });
+  return page.kind === 'page' ? page.events.find((event) => event.sequence === sequence) : undefined;
+}
+
+function toDeliveryReply(delivery: Delivery): z.infer<typeof deliveryReply> {
   const { deliveryId, eventId, sequence, status, attempts, dueAt, lastError, createdAt, endedAt } = delivery;
   return {
     id: deliveryId,

@@ -87,12 +87,10 @@ export const figuresReply = z
     live: z
       .strictObject({
         notStored: count.describe('Orders that are accepted and not stored yet. `orders` lacks them.'),
-        notStoredSince: time
-          .nullable()
-          .meta({
-            description: 'Since when the oldest of them waits; null: there is none.',
-            examples: [null],
-          }),
+        notStoredSince: time.nullable().meta({
+          description: 'Since when the oldest of them waits; null: there is none.',
+          examples: [null],
+        }),
         unpaidHolds: z
           .strictObject({
             overdue: count.describe('Holds whose deadline has passed, and which are being ended.'),

@@ -8,11 +8,12 @@ import {
   toRefundWish,
 } from '../../money/payment.ts';
 import type { RequestedRefund } from '../../money/refunds.sql.ts';
+import { REFUND_STATUSES } from '../../money/rows.sql.ts';
 import { skuSchema } from '../../orders/content.ts';
 import { reply } from '../http/answer.ts';
 import { amount, shownCurrency, shownOrderNo, shownQuantity, time } from '../http/replies.ts';
-import { readIdempotencyKey } from '../http/request.ts';
-import { adminCall, type AdminCalls, decisionBody, decisionReply, ofOrder } from './call.ts';
+import { pageLimit, readIdempotencyKey, wholeNumber } from '../http/request.ts';
+import { adminCall, type AdminCalls, decisionBody, decisionReply, ofOrder, rowId } from './call.ts';
 
 export const paymentIdReply = z.int().min(1).describe('The number of the payment.');
 const refundReply = z
@@ -34,7 +35,7 @@ export const orderRefundReply = z
     refundId: z.int().min(1).describe('The number of the refund.'),
     orderNo: shownOrderNo,
     status: z
-      .enum(['requested', 'succeeded', 'failed'])
+      .enum(REFUND_STATUSES)
       .describe(
         '`requested`: on its way. `succeeded`: the payer has the money back. `failed`: it was withdrawn.',
       ),
@@ -62,15 +63,51 @@ export const orderRefundReply = z
   .meta({ id: 'Refund', description: 'A refund of an order.' });
 export type OrderRefundReply = z.infer<typeof orderRefundReply>;
 
-/** As MySQL numbers payments and refunds, and no longer than JavaScript's numbers are exact. */
-const rowId = z
-  .string()
-  .regex(/^[1-9]\d{0,14}$/)
-  .transform(Number);
+/** Refunds in one answer: some 50 KB. */
+const MAX_REFUNDS_PAGE = 100;
 
-const reasonBody = { schema: decisionBody, isOptional: true } as const;
+const refundListReply = z
+  .strictObject({
+    refunds: z
+      .array(orderRefundReply)
+      .describe('Those on their way from the oldest on, others from the newest on.'),
+    next: z
+      .int()
+      .nullable()
+      .meta({ description: 'The `after` of the next page; null: this is the last one.', examples: [null] }),
+  })
+  .meta({ id: 'RefundList', description: 'A page of refunds.' });
+
+const refundsQuery = z.strictObject({
+  status: z
+    .enum(REFUND_STATUSES)
+    .optional()
+    .describe('Those in this state; `requested`, on their way, unless given. `failed` were withdrawn.'),
+  after: wholeNumber.optional().describe('Those after the page whose `next` this is.'),
+  limit: pageLimit(MAX_REFUNDS_PAGE),
+});
+
+const maybeReason = { schema: decisionBody, isOptional: true } as const;
 
 export const refundCalls = {
+  'GET /v1/admin/refunds': adminCall({
+    id: 'listRefunds',
+    does: 'The refunds that staff requested, by their state, a page at a time',
+    scope: 'orders:read',
+    query: refundsQuery,
+    replies: { 200: refundListReply },
+    away: 'status_unavailable',
+    refuses: {},
+    async answer({ refunds }, { query: { status = 'requested', after, limit } }) {
+      // One more than asked for shows whether there are more.
+      const found = await refunds.listRefunds(status, after, limit + 1);
+      const page = found.slice(0, limit);
+      return reply({
+        refunds: page.map(({ currency, ...refund }) => viewRefund({ refund, currency })),
+        next: found.length > limit ? (page.at(-1)?.refundId ?? null) : null,
+      });
+    },
+  }),
   'POST /v1/admin/orders/:orderNo/refunds': adminCall({
     id: 'refundOrder',
     does: 'Sends money of a paid order back',
@@ -113,7 +150,7 @@ export const refundCalls = {
     does: 'Takes a refund back whose money is not on its way',
     scope: 'refunds:write',
     params: { schema: ofOrder.schema.extend({ refundId: rowId }), otherwise: 'refund_not_found' },
-    body: reasonBody,
+    body: maybeReason,
     replies: { 200: orderRefundReply },
     away: 'decision_unavailable',
     refuses: {
@@ -131,7 +168,7 @@ export const refundCalls = {
     does: 'Sends an applied, parked or held payment back',
     scope: 'refunds:write',
     params: { schema: z.object({ paymentId: rowId }), otherwise: 'payment_not_found' },
-    body: reasonBody,
+    body: maybeReason,
     replies: { 202: refundReply },
     away: 'decision_unavailable',
     refuses: { unknown: 'payment_not_found', 'not-refundable': 'not_refundable' },
@@ -145,7 +182,7 @@ export const refundCalls = {
     does: 'Puts the units of a paid order whose money went back on sale again, once',
     scope: 'refunds:write',
     params: ofOrder,
-    body: reasonBody,
+    body: maybeReason,
     replies: { 202: returnStockReply },
     away: 'decision_unavailable',
     refuses: { unknown: 'order_not_found', 'not-refunded': 'not_refunded' },

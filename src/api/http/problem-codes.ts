@@ -98,6 +98,17 @@ export const PROBLEMS = {
     says: 'There is no such event in the feed.',
     remedy: 'check its id',
   },
+  delivery_not_found: {
+    status: 404,
+    says: 'The endpoint has no such delivery.',
+    more: 'Deliveries that ended long ago are deleted.',
+    remedy: 'check the number',
+  },
+  parked_not_found: {
+    status: 404,
+    says: 'There is no such parked entry.',
+    remedy: 'check the number',
+  },
   /** The sale's rules. */
   sale_not_open_yet: {
     status: 403,
@@ -301,6 +312,17 @@ export const PROBLEMS = {
     more: 'It went back already, its charges did, the order has as many refunds as may be, or the order is about to decide on it.',
     remedy: 'look at the payment',
   },
+  not_retryable: {
+    status: 409,
+    says: 'Trying the parked work again changes nothing.',
+    more: '`detail` says why.',
+    remedy: 'decide about it, and resolve the entry',
+  },
+  not_rebuildable: {
+    status: 409,
+    says: 'The sale is not to be in Redis: it has never been on, or is long over.',
+    remedy: 'do nothing: there is nothing to rebuild',
+  },
   not_refunded: {
     status: 409,
     says: 'Only what was paid and refunded can be sold again.',
@@ -450,7 +472,7 @@ export const PROBLEMS = {
   },
   status_unavailable: {
     status: 503,
-    says: 'The order cannot be read right now.',
+    says: 'What is asked for cannot be read right now.',
     remedy: 'repeat after `Retry-After`',
   },
   cancel_unavailable: {

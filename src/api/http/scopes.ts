@@ -14,6 +14,7 @@ export const SCOPES = [
   'status:read',
   'parked:read',
   'parked:write',
+  'audit:read',
 ] as const;
 
 export type Scope = (typeof SCOPES)[number];

@@ -104,6 +104,7 @@ test('rights come from roles, scope and scopes alike', async () => {
         'settlement:read',
         'status:read',
         'parked:read',
+        'audit:read',
       ]),
     },
   });

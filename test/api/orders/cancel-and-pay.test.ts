@@ -76,7 +76,7 @@ test('an order whose sale was rebuilt before it was stored is held again, and cl
   const { saleId: rebuilt } = await api.stores.openSale(buildSale());
   const orderNo = await shopper.buy(rebuilt);
   await api.stores.redis.del(saleKeys({ saleId: rebuilt, shard: 0 }).outbox);
-  await rebuildSale(api.stores, rebuilt, { cause: 'lost', actor: 'holdfast' });
+  await rebuildSale(api.stores, rebuilt, { cause: 'lost' });
 
   const reply = await shopper.cancel(orderNo);
 
@@ -89,6 +89,7 @@ test('a wish to cancel is projected before it is answered, so that no later answ
     paid: () => {},
     cancelRequested: () => {},
     calledOff: () => {},
+    retried: () => {},
     drain: async () => {},
   };
   const app = await api.withParts({ notifier: silentNotifier });
@@ -114,6 +115,7 @@ test('of ten wishes to cancel the first alone is signalled', async () => {
     paid: () => {},
     cancelRequested: ({ order }: WishRecorded) => void signalled.push(order.orderNo),
     calledOff: () => {},
+    retried: () => {},
     drain: async () => {},
   };
   const app = await api.withParts({ notifier });

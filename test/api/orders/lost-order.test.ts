@@ -27,7 +27,7 @@ async function lose(saleId: string): Promise<void> {
 
 /** Long ago, as far as MySQL knows: no relay brings an order back any more. */
 async function rebuild(saleId: string): Promise<void> {
-  await rebuildSale({ ...api.stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+  await rebuildSale({ ...api.stores, log: silent }, saleId, { cause: 'lost' });
   await api.stores.pool.query('UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR WHERE sale_id = ?', [
     saleId,
   ]);

@@ -45,6 +45,7 @@ async function openCut() {
       paid: () => {},
       cancelRequested: () => {},
       calledOff: () => {},
+      retried: () => {},
       drain: async () => {},
     },
   });

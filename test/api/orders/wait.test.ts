@@ -302,7 +302,7 @@ test('an order whose sale was rebuilt before it was stored is stored with a new 
   const body = { saleId: small, items: [{ sku: 'lamp', quantity: 1 }] };
   const { orderNo } = orderOf(await buyer.placeOrder(body, same));
   await api.stores.redis.del(saleKeys({ saleId: small, shard: 0 }).outbox);
-  await rebuildSale(api.stores, small, { cause: 'lost', actor: 'holdfast' });
+  await rebuildSale(api.stores, small, { cause: 'lost' });
 
   const repeated = await buyer.placeOrder(body, { ...same, ...WAIT });
 

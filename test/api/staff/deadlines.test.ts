@@ -178,7 +178,7 @@ test('a rebuild of the sale keeps the later deadline', async () => {
   const until = inHours(2);
   await extend(order.orderNo, until);
   const { stores } = world;
-  const cause = { cause: 'requested', actor: 'olga' } as const;
+  const cause = { cause: 'unfinished' } as const;
   // A rebuild waits for what is in the outbox.
   await stores.redis.xtrim(saleKeys({ saleId: order.saleId, shard: 0 }).outbox, 'MAXLEN', 0);
   await rebuildSale({ ...stores, log: silent }, order.saleId, cause);

@@ -136,7 +136,7 @@ describe('the whole of an order', () => {
 
   test.each([0, 1, 2])('of a number of epoch %i, where the present one is 2, is not found', async (epoch) => {
     const { saleId } = await world.stores.openSale(buildSale());
-    await rebuildSale({ ...world.stores, log: silent }, saleId, { cause: 'lost', actor: 'holdfast' });
+    await rebuildSale({ ...world.stores, log: silent }, saleId, { cause: 'lost' });
     // Long ago: no relay brings an order of the epoch before back any more.
     await world.stores.pool.query(
       'UPDATE sales SET rebuilt_at = NOW(3) - INTERVAL 1 HOUR WHERE sale_id = ?',

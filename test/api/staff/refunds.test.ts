@@ -183,3 +183,38 @@ describe('withdrawing', () => {
     );
   });
 });
+
+describe('the list of refunds', () => {
+  const list = async (query: string) => {
+    const { body } = await world.get(`refunds${query}`);
+    const page = z
+      .object({
+        refunds: z.array(z.object({ refundId: z.int(), status: z.string() })),
+        next: z.int().nullable(),
+      })
+      .parse(body);
+    return { ...page, ids: page.refunds.map(({ refundId }) => refundId) };
+  };
+
+  test('has those on their way, the oldest first, and those withdrawn, the newest first, page by page', async () => {
+    const { order } = await world.paid();
+    const ids: number[] = [];
+    for (const amount of [100, 200, 300, 400, 500])
+      ids.push(idOf(await world.refund(order.orderNo, { amount })));
+    const [first, second, third, fourth, fifth] = ids;
+    for (const id of [second, fourth, fifth])
+      await world.post(`orders/${order.orderNo}/refunds/${id}/withdraw`);
+
+    const ofTest = (found: readonly number[]) => found.filter((id) => ids.includes(id));
+    expect(ofTest((await list('')).ids)).toEqual([first, third]);
+    expect(ofTest((await list('?status=requested')).ids)).toEqual([first, third]);
+    const withdrawn = await list('?status=failed&limit=2');
+    expect(withdrawn.ids).toEqual([fifth, fourth]);
+    expect(ofTest((await list(`?status=failed&after=${withdrawn.next}`)).ids)).toEqual([second]);
+    expect(ofTest((await list('?status=succeeded')).ids)).toEqual([]);
+  });
+
+  test('of a state that there is not is refused', async () => {
+    expect(refusalOf(await world.get('refunds?status=lost'))).toBe('400 invalid_request');
+  });
+});

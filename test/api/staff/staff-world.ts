@@ -19,12 +19,20 @@ export async function openStaffWorld() {
   const { stores } = api;
   const operator = { role: 'operator', key: null } as const;
   const { asStaff } = openShop(api);
+  const callsAt = (url: string) => {
+    const shop = openShop({ ...api, url });
+    return {
+      get: (path: string): Promise<Reply> => shop.asStaff('GET', path, undefined, operator),
+      post: (path: string, body?: object): Promise<Reply> => shop.asStaff('POST', path, body, operator),
+    };
+  };
 
   return {
     api,
     stores,
-    get: (path: string): Promise<Reply> => asStaff('GET', path, undefined, operator),
-    post: (path: string, body?: object): Promise<Reply> => asStaff('POST', path, body, operator),
+    ...callsAt(api.url),
+    /** The same staff's calls to another API. */
+    callsAt,
     refund: (orderNo: string, body: object, key: string = ulid()): Promise<Reply> =>
       asStaff('POST', `orders/${orderNo}/refunds`, body, { ...operator, key }),
 
@@ -38,7 +46,7 @@ export async function openStaffWorld() {
     async rebuilt() {
       const order = await this.queued();
       await stores.redis.xtrim(saleKeys({ saleId: order.saleId, shard: 0 }).outbox, 'MAXLEN', 0);
-      await rebuildSale({ ...stores, log: silent }, order.saleId, { cause: 'requested', actor: 'olga' });
+      await rebuildSale({ ...stores, log: silent }, order.saleId, { cause: 'lost' });
       return order;
     },
 

@@ -22,6 +22,7 @@ async function notify(notice: PaymentNotice) {
     paid: ({ order }: { order: Order }) => void signalled.push(order.orderNo),
     cancelRequested: () => {},
     calledOff: () => {},
+    retried: () => {},
     drain: () => Promise.resolve(),
   };
   const app = await api.withParts({ provider, notifier });

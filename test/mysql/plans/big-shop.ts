@@ -59,13 +59,15 @@ export async function fillShop(stores: TestStores): Promise<BigShop> {
     made[kind] = order;
   }
   await fillParked(stores.pool);
+  await fillAuditLog(stores.pool);
   // All has waited for longer than any grace.
   await modify(stores.pool, 'UPDATE orders SET engine_due_at = engine_due_at - INTERVAL 1 MINUTE');
   await modify(
     stores.pool,
     `UPDATE payments SET received_at = received_at - INTERVAL 1 HOUR WHERE status = 'received'`,
   );
-  for (const table of [...tables.keys(), 'parked']) await stores.pool.query(`ANALYZE TABLE ${table}`);
+  for (const table of [...tables.keys(), 'parked', 'audit_log'])
+    await stores.pool.query(`ANALYZE TABLE ${table}`);
   return made;
 }
 
@@ -174,5 +176,15 @@ async function fillParked(pool: Pool): Promise<void> {
     pool,
     `INSERT INTO parked (kind, reference, reason, parked_at, resolved_at)
      SELECT 'order', CONCAT('order-', n.i), 'for the test', NOW(3), NOW(3) FROM ${NUMBERS} n WHERE n.i < 20000`,
+  );
+}
+
+/** Decisions of a long time: half of them are of one actor, and half of them about one subject. */
+async function fillAuditLog(pool: Pool): Promise<void> {
+  await modify(
+    pool,
+    `INSERT INTO audit_log (actor, action, subject, detail, occurred_at)
+     SELECT IF(n.i % 2, 'busy', 'other'), 'sale_changed', IF(n.i % 3, 'busy', 'other'), '{}',
+       NOW(3) - INTERVAL n.i SECOND FROM ${NUMBERS} n WHERE n.i < 20000`,
   );
 }

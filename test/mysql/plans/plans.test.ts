@@ -7,6 +7,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { readMysqlSale } from '../../../src/audit/reads.sql.ts';
 import { MAX_EVENTS_PAGE_BYTES } from '../../../src/events/feed.ts';
 import { readSettlement } from '../../../src/money/settlement.sql.ts';
+import { modify } from '../../../src/mysql/connection.ts';
 import { readDoubtLeftMs, recordDoubt } from '../../../src/orders/rows.sql.ts';
 import { type SaleCursor } from '../../../src/sales/news.sql.ts';
 import { mysqlStores } from '../../../src/stores/bound.ts';
@@ -738,9 +739,34 @@ const REQUESTS: Record<string, Call> = {
   },
   'parked work: list, read, resolve': async ({ parkedWork, orders }) => {
     await orders.park(noOf('open'), 'for the test', null);
+    for (const kind of [undefined, 'order', 'payment'] as const)
+      for (const state of ['parked', 'resolved'] as const) {
+        const page = await parkedWork.list({ kind, state, limit: 10 });
+        await parkedWork.list({ kind, state, after: page.at(-1)?.parkedId, limit: 10 });
+      }
     const [entry] = await parkedWork.list({ limit: 20 });
     await parkedWork.read(entry?.parkedId ?? 0);
     await parkedWork.resolve(entry?.parkedId ?? 0, DECISION);
+  },
+  'the audit log: by subject, by actor, by time': async ({ auditLog }) => {
+    const since = new Date(Date.UTC(2020, 0, 1));
+    for (const search of [{}, { subject: 'busy' }, { actor: 'busy' }, { since }, { until: new Date() }]) {
+      const page = await auditLog.list(search, 10);
+      expect(page).toHaveLength(10);
+      await auditLog.list({ ...search, after: page.at(-1)?.entryId }, 10);
+    }
+  },
+  'refunds by state': async ({ refunds }) => {
+    for (const status of ['requested', 'succeeded', 'failed'] as const) {
+      const page = await refunds.listRefunds(status, undefined, 10);
+      await refunds.listRefunds(status, page.at(-1)?.refundId, 10);
+    }
+  },
+  'sales: a rebuild is asked for': async ({ saleEpochs }) => {
+    const { saleId } = orderOf('paid');
+    expect((await saleEpochs.request(saleId, DECISION)).kind).toBe('requested');
+    // No worker rebuilds it here, and the next calls change it.
+    await modify(stores.pool, 'UPDATE sales SET rebuilding_since = NULL WHERE sale_id = ?', [saleId]);
   },
   'parked work: retry of each kind': async ({ parkedWork, orders, refunds }) => {
     await orders.park(noOf('open'), 'for the test', null);

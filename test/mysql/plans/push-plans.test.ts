@@ -160,6 +160,14 @@ const CALLS: Record<string, [limit: number, call: Call]> = {
     FEW,
     ({ deliveries }) => deliveries.list(endpointId, { line: 'order-7' }, { after: 0, limit: 100 }),
   ],
+  'deliveryList: one with its tries, and those of an order at all endpoints': [
+    FEW,
+    async ({ deliveries }) => {
+      const [first] = await deliveries.list(endpointId, { line: 'order-7' }, { after: 0, limit: 1 });
+      await deliveries.read(endpointId, first?.deliveryId ?? 0);
+      await deliveries.listOfLine('order-7');
+    },
+  ],
   'endpoints: list': [ENDPOINTS * PUSH_WINDOW, ({ endpoints }) => endpoints.list()],
   'endpoints: remove': [FEW, ({ endpoints }) => endpoints.remove('office-4', 'ada')],
   'endpoints: deleteRemoved': [500 * PER_ROW, ({ endpoints }) => endpoints.deleteRemoved()],

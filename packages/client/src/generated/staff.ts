@@ -255,7 +255,7 @@ export interface UnauthorizedProblem {
 /**
  * The scope that the token lacks.
  */
-export type ForbiddenProblemScope = 'sales:read' | 'sales:write' | 'orders:read' | 'orders:write' | 'refunds:write' | 'events:read' | 'events:write' | 'endpoints:write' | 'settlement:read' | 'status:read' | 'parked:read' | 'parked:write';
+export type ForbiddenProblemScope = 'sales:read' | 'sales:write' | 'orders:read' | 'orders:write' | 'refunds:write' | 'events:read' | 'events:write' | 'endpoints:write' | 'settlement:read' | 'status:read' | 'parked:read' | 'parked:write' | 'audit:read';
 export interface ForbiddenProblem {
   /** The page about the code, at this API. */
   type: '/problems/forbidden';
@@ -1959,6 +1959,105 @@ export interface DeadlineOutOfRangeProblem {
   until: string;
 }
 
+/**
+ * The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final.
+ */
+export type OrderStoryStateStatus = 'queued' | 'awaiting_payment' | 'paid' | 'cancelled' | 'failed';
+/**
+ * The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back.
+ */
+export type OrderStoryStatePayment = 'none' | 'applied' | 'disputed' | 'partially_refunded' | 'refunded';
+/**
+ * Why the order is closing, was cancelled or has failed; null: it is none of these.
+ */
+export type OrderStoryStateReason = 'payment_timeout' | 'shopper_request' | 'wait_timeout' | 'operator_request' | 'called_off' | 'duplicate_request' | 'unknown_sku' | 'stock_exhausted' | 'lost_hold' | 'lost_before_stored' | 'invalid_order' | 'store_unavailable' | null;
+/**
+ * Its state; null: no store has one.
+ */
+export type OrderStoryState = {
+  /** The status of the order. `queued`: accepted, its stock is held. `awaiting_payment`: stored, it can be paid. `paid`, `cancelled` and `failed` are final. */
+  status: OrderStoryStateStatus;
+  /** Grows by one with each change of the order. Drop an answer with a smaller version. */
+  version: number;
+  /** The money of the order. `none`: no money is known. `applied`: it pays for the order. `disputed`: the payer has charged it back. `refunded`: it went back. */
+  payment: OrderStoryStatePayment;
+  /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
+  reason: OrderStoryStateReason;
+  /** @minimum 1 */
+  refunded?: number;
+} | null;
+
+/**
+ * Who knows of it.
+ */
+export type OrderStoryStoryItemFrom = 'Redis' | 'MySQL' | 'Temporal' | 'provider' | 'operator' | 'endpoint';
+/**
+ * What it is a moment of.
+ */
+export type OrderStoryStoryItemWhat = 'reservation' | 'event' | 'session' | 'notice' | 'payment' | 'reversal' | 'refund' | 'parked' | 'decision' | 'delivery' | 'workflow';
+export type OrderStoryStoryItem = {
+  /** When it happened. */
+  at: string;
+  /** Who knows of it. */
+  from: OrderStoryStoryItemFrom;
+  /** What it is a moment of. */
+  what: OrderStoryStoryItemWhat;
+  /**
+     * The id of that: an event's, a payment's, a workflow's; null: it has none.
+     * @nullable
+     */
+  id: string | null;
+  /** What happened, in words. */
+  text: string;
+};
+
+export type OrderStorySaysItem = {
+  /** Which store. */
+  store: string;
+  /** What it says of the order now. */
+  text: string;
+};
+
+/**
+ * The whole story of an order.
+ */
+export interface OrderStory {
+  /** The order's number. */
+  orderNo: string;
+  /**
+     * Whose it is; null: no store has the order whole.
+     * @nullable
+     */
+  userId: string | null;
+  /** Its state; null: no store has one. */
+  state: OrderStoryState;
+  /** The id that its workflow has in Temporal, or would have. */
+  workflowId: string;
+  /** Whether a workflow of it began, as far as MySQL and Temporal know. */
+  hasWorkflow: boolean;
+  /** All moments, the oldest first: at most the first 100 of each kind. */
+  story: OrderStoryStoryItem[];
+  /** What each store says now. */
+  says: OrderStorySaysItem[];
+  /** Where the stores contradict each other; empty: they agree. */
+  problems: string[];
+  /** What comes next by itself, or what staff are to do. */
+  next: string[];
+}
+
+/**
+ * A page of refunds.
+ */
+export interface RefundList {
+  /** Those on their way from the oldest on, others from the newest on. */
+  refunds: Refund[];
+  /**
+     * The `after` of the next page; null: this is the last one.
+     * @nullable
+     */
+  next: number | null;
+}
+
 export type RefundRequestLinesItem = {
   /**
      * The SKU, in the shop's own words.
@@ -2847,6 +2946,96 @@ export interface DeliveryPage {
   next: number | null;
 }
 
+/**
+ * `delivered`: the endpoint answered 2xx. `parked`: the last try failed.
+ */
+export type DeliveryStatus = 'waiting' | 'delivered' | 'parked';
+/**
+ * What would be sent now; null: the event is not there any more.
+ */
+export type DeliveryBody = {[key: string]: unknown} | null;
+
+export type DeliveryTriesItem = {
+  /** When it was sent. */
+  at: string;
+  /**
+     * Milliseconds that the endpoint took.
+     * @minimum 0
+     */
+  tookMs: number;
+  /**
+     * The status of the answer; null: there was none.
+     * @nullable
+     */
+  status: number | null;
+  /**
+     * Why there was no answer; null: there was one.
+     * @nullable
+     */
+  error: string | null;
+  /**
+     * The first 500 characters of the answer's body; null: there was no answer, or the person was erased.
+     * @nullable
+     */
+  answer: string | null;
+};
+
+/**
+ * A delivery with its tries.
+ */
+export interface Delivery {
+  /**
+     * The number of the delivery.
+     * @minimum 1
+     */
+  id: number;
+  /** The id of the event. */
+  eventId: string;
+  /** The place of the event in the feed; null: a test. */
+  sequence: number | null;
+  /** `delivered`: the endpoint answered 2xx. `parked`: the last try failed. */
+  status: DeliveryStatus;
+  /**
+     * Attempts so far.
+     * @minimum 0
+     */
+  attempts: number;
+  /** When it is tried next; null: it has ended, or an earlier event of its order comes first. */
+  dueAt: string | null;
+  /**
+     * Why it last failed; null: it did not.
+     * @nullable
+     */
+  lastError: string | null;
+  /** When the delivery was added. */
+  createdAt: string;
+  /** When it ended; null: it waits. */
+  endedAt: string | null;
+  /** What would be sent now; null: the event is not there any more. */
+  body: DeliveryBody;
+  /** The latest 20 tries, the oldest first. */
+  tries: DeliveryTriesItem[];
+}
+
+export interface DeliveryNotFoundProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/delivery_not_found';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'delivery_not_found';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
 export type StatusWrongItem = {
   /** What is wrong. */
   what: string;
@@ -3003,6 +3192,301 @@ export interface Status {
   consumers: StatusConsumers;
   /** The endpoints of push. */
   endpoints: StatusEndpoints;
+}
+
+/**
+ * What is parked.
+ */
+export type ParkedListEntriesItemKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type ParkedListEntriesItemInputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type ParkedListEntriesItemSettledBy = 'rules' | 'operator' | null;
+export type ParkedListEntriesItem = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: ParkedListEntriesItemKind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: ParkedListEntriesItemInputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: ParkedListEntriesItemSettledBy;
+  /** What to do about it. */
+  remedy: string;
+};
+
+/**
+ * A page of parked work.
+ */
+export interface ParkedList {
+  /** What is parked, the longest first; what is resolved, the latest first. */
+  entries: ParkedListEntriesItem[];
+  /**
+     * The `after` of the next page; null: this is the last one.
+     * @nullable
+     */
+  next: number | null;
+}
+
+/**
+ * What is parked.
+ */
+export type ParkedFileKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type ParkedFileInputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type ParkedFileSettledBy = 'rules' | 'operator' | null;
+/**
+ * What was before and after; differs by action.
+ */
+export type ParkedFileDecisionsItemDetail = {[key: string]: unknown};
+
+export type ParkedFileDecisionsItem = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  entryId: number;
+  /** The subject of the token; `holdfast`: the system repaired it by itself. */
+  actor: string;
+  /** What was done. */
+  action: string;
+  /** What it was done to: an orderNo, `payment 12`, `parked 7`, `sale summer`. */
+  subject: string;
+  /**
+     * Why; null: none was given.
+     * @nullable
+     */
+  reason: string | null;
+  /** What was before and after; differs by action. */
+  detail: ParkedFileDecisionsItemDetail;
+  /** When it was recorded. */
+  occurredAt: string;
+};
+
+/**
+ * An entry of parked work with what staff decided.
+ */
+export interface ParkedFile {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: ParkedFileKind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: ParkedFileInputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: ParkedFileSettledBy;
+  /** What to do about it. */
+  remedy: string;
+  /** What staff decided about it, or about its order; the newest first. */
+  decisions: ParkedFileDecisionsItem[];
+}
+
+export interface ParkedNotFoundProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/parked_not_found';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 404;
+  /** The code, for programs. */
+  code: 'parked_not_found';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+export interface NotRetryableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_retryable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'not_retryable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
+}
+
+/**
+ * What was before and after; differs by action.
+ */
+export type AuditLogEntriesItemDetail = {[key: string]: unknown};
+
+export type AuditLogEntriesItem = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  entryId: number;
+  /** The subject of the token; `holdfast`: the system repaired it by itself. */
+  actor: string;
+  /** What was done. */
+  action: string;
+  /** What it was done to: an orderNo, `payment 12`, `parked 7`, `sale summer`. */
+  subject: string;
+  /**
+     * Why; null: none was given.
+     * @nullable
+     */
+  reason: string | null;
+  /** What was before and after; differs by action. */
+  detail: AuditLogEntriesItemDetail;
+  /** When it was recorded. */
+  occurredAt: string;
+};
+
+/**
+ * A page of the audit log.
+ */
+export interface AuditLog {
+  /** The newest first. */
+  entries: AuditLogEntriesItem[];
+  /**
+     * The `after` of the next page; null: this is the last one.
+     * @nullable
+     */
+  next: number | null;
+}
+
+/**
+ * What each step did; null: the run goes on, or was ended from outside.
+ */
+export type ReconciliationSteps = ({
+  /** The name of the step. */
+  step: string;
+  /**
+     * Things that it looked at.
+     * @minimum 0
+     */
+  looked: number;
+  /**
+     * What it repaired.
+     * @minimum 0
+     */
+  repaired: number;
+  /**
+     * What it parked.
+     * @minimum 0
+     */
+  parked: number;
+  /**
+     * Why it failed; null: it did not.
+     * @nullable
+     */
+  failed: string | null;
+})[] | null;
+
+/**
+ * The latest run of the reconciliation.
+ */
+export interface Reconciliation {
+  /**
+     * The run that began last; null: none has.
+     * @nullable
+     */
+  runId: string | null;
+  /** When it began. */
+  startedAt: string | null;
+  /** When it ended; null: it goes on. */
+  endedAt: string | null;
+  /** What each step did; null: the run goes on, or was ended from outside. */
+  steps: ReconciliationSteps;
+}
+
+export interface NotRebuildableProblem {
+  /** The page about the code, at this API. */
+  type: '/problems/not_rebuildable';
+  /**
+     * The code in words.
+     * @minLength 1
+     */
+  title: string;
+  /** The status of the answer. */
+  status: 409;
+  /** The code, for programs. */
+  code: 'not_rebuildable';
+  /**
+     * What happened, for people.
+     * @minLength 1
+     */
+  detail: string;
 }
 
 export type ListSalesParams = {
@@ -3783,6 +4267,26 @@ export type ExtendDeadlineBody = {
   until: string;
 };
 
+export type ListRefundsParams = {
+/**
+ * Those in this state; `requested`, on their way, unless given. `failed` were withdrawn.
+ */
+status?: ListRefundsStatus;
+/**
+ * Those after the page whose `next` this is.
+ * @minimum 0
+ * @maximum 999999999999999
+ */
+after?: number;
+/**
+ * At most so many.
+ * @minimum 1
+ * @maximum 100
+ */
+limit?: number;
+};
+
+export type ListRefundsStatus = 'requested' | 'succeeded' | 'failed';
 export type WithdrawRefundBody = {
   /**
      * Why, for the audit log.
@@ -3942,6 +4446,301 @@ limit?: number;
 };
 
 export type ListDeliveriesStatus = 'waiting' | 'delivered' | 'parked';
+export type ListParkedParams = {
+/**
+ * Those of this kind alone.
+ */
+kind?: ListParkedKind;
+/**
+ * Those in this state; `parked` unless given.
+ */
+state?: ListParkedState;
+/**
+ * Those after the page whose `next` this is.
+ * @minimum 0
+ * @maximum 999999999999999
+ */
+after?: number;
+/**
+ * At most so many.
+ * @minimum 1
+ * @maximum 100
+ */
+limit?: number;
+};
+
+export type ListParkedKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+export type ListParkedState = 'parked' | 'resolved';
+export type RetryParkedBody = {
+  /**
+     * Why, for the audit log.
+     * @minLength 1
+     * @maxLength 500
+     */
+  reason: string;
+};
+
+/**
+ * What is parked.
+ */
+export type RetryParked200Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type RetryParked200Inputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type RetryParked200SettledBy = 'rules' | 'operator' | null;
+/**
+ * due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.
+ */
+export type RetryParked200Outcome = 'due' | 'followed' | 'requeued' | 'resolved';
+export type RetryParked200 = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: RetryParked200Kind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: RetryParked200Inputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: RetryParked200SettledBy;
+  /** What to do about it. */
+  remedy: string;
+  /** due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more. */
+  outcome: RetryParked200Outcome;
+};
+
+/**
+ * What is parked.
+ */
+export type RetryParked202Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type RetryParked202Inputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type RetryParked202SettledBy = 'rules' | 'operator' | null;
+/**
+ * due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.
+ */
+export type RetryParked202Outcome = 'due' | 'followed' | 'requeued' | 'resolved';
+export type RetryParked202 = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: RetryParked202Kind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: RetryParked202Inputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: RetryParked202SettledBy;
+  /** What to do about it. */
+  remedy: string;
+  /** due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more. */
+  outcome: RetryParked202Outcome;
+};
+
+export type ResolveParkedBody = {
+  /**
+     * Why, for the audit log.
+     * @minLength 1
+     * @maxLength 500
+     */
+  reason: string;
+};
+
+/**
+ * What is parked.
+ */
+export type ResolveParked200Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type ResolveParked200Inputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type ResolveParked200SettledBy = 'rules' | 'operator' | null;
+export type ResolveParked200 = {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: ResolveParked200Kind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: ResolveParked200Inputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: ResolveParked200SettledBy;
+  /** What to do about it. */
+  remedy: string;
+};
+
+export type ListAuditLogParams = {
+/**
+ * What was done to this: an orderNo, `payment 12`, `parked 7`, `sale summer`.
+ * @minLength 1
+ * @maxLength 255
+ */
+subject?: string;
+/**
+ * What this actor did.
+ * @minLength 1
+ * @maxLength 255
+ */
+actor?: string;
+/**
+ * From this time on.
+ */
+since?: string;
+/**
+ * Before this time.
+ */
+until?: string;
+/**
+ * Those after the page whose `next` this is.
+ * @minimum 0
+ * @maximum 999999999999999
+ */
+after?: number;
+/**
+ * At most so many.
+ * @minimum 1
+ * @maximum 100
+ */
+limit?: number;
+};
+
+export type RequestReconcileBody = {
+  /**
+     * Why, for the audit log.
+     * @minLength 1
+     * @maxLength 500
+     */
+  reason: string;
+};
+
+/**
+ * What was the latest run.
+ */
+export type RequestReconcile202 = {
+  /**
+     * The run that had begun last; the one that was asked for begins after it. Null: there was none.
+     * @nullable
+     */
+  latestRunId: string | null;
+};
+
+export type RebuildSaleBody = {
+  /**
+     * Why, for the audit log.
+     * @minLength 1
+     * @maxLength 500
+     */
+  reason: string;
+};
+
+/**
+ * The sale that is rebuilt.
+ */
+export type RebuildSale202 = {
+  /**
+     * The sale's id.
+     * @maxLength 32
+     * @pattern ^[a-z0-9]+(?:-[a-z0-9]+)*$
+     */
+  saleId: string;
+  /**
+     * Its epoch before; the rebuild begins the next one.
+     * @minimum 1
+     */
+  epoch: number;
+};
+
 export type listSalesResponse200 = {
   data: ShopSaleList
   status: 200
@@ -5735,6 +6534,180 @@ return send<extendDeadlineResponseSuccess>(getExtendDeadlineUrl(orderNo),
     method: 'POST',
     headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
     body: JSON.stringify(extendDeadlineBody)
+  }
+);}
+
+
+
+export type getOrderStoryResponse200 = {
+  data: OrderStory
+  status: 200
+}
+
+export type getOrderStoryResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type getOrderStoryResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getOrderStoryResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type getOrderStoryResponse404 = {
+  data: OrderNotFoundProblem
+  status: 404
+}
+
+export type getOrderStoryResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getOrderStoryResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getOrderStoryResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getOrderStoryResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getOrderStoryResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getOrderStoryResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type getOrderStoryResponseSuccess = (getOrderStoryResponse200) & {
+  headers: Headers;
+};
+export type getOrderStoryResponseError = (getOrderStoryResponse400 | getOrderStoryResponse401 | getOrderStoryResponse403 | getOrderStoryResponse404 | getOrderStoryResponse408 | getOrderStoryResponse413 | getOrderStoryResponse417 | getOrderStoryResponse431 | getOrderStoryResponse500 | getOrderStoryResponse503) & {
+  headers: Headers;
+};
+
+export const getGetOrderStoryUrl = (orderNo: string,) => {
+
+
+
+
+  return `/v1/admin/orders/${encodeURIComponent(String(orderNo))}/story`
+}
+
+/**
+ * @summary All that happened to an order as one list by time, whether the stores agree, and what comes next
+ */
+export const getOrderStory = async (orderNo: string, options?: Parameters<typeof send>[1]): Promise<getOrderStoryResponseSuccess> => {
+
+  return send<getOrderStoryResponseSuccess>(getGetOrderStoryUrl(orderNo),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type listRefundsResponse200 = {
+  data: RefundList
+  status: 200
+}
+
+export type listRefundsResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type listRefundsResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type listRefundsResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type listRefundsResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type listRefundsResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type listRefundsResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type listRefundsResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type listRefundsResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type listRefundsResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type listRefundsResponseSuccess = (listRefundsResponse200) & {
+  headers: Headers;
+};
+export type listRefundsResponseError = (listRefundsResponse400 | listRefundsResponse401 | listRefundsResponse403 | listRefundsResponse408 | listRefundsResponse413 | listRefundsResponse417 | listRefundsResponse431 | listRefundsResponse500 | listRefundsResponse503) & {
+  headers: Headers;
+};
+
+export const getListRefundsUrl = (params?: ListRefundsParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/v1/admin/refunds?${stringifiedParams}` : `/v1/admin/refunds`
+}
+
+/**
+ * @summary The refunds that staff requested, by their state, a page at a time
+ */
+export const listRefunds = async (params?: ListRefundsParams, options?: Parameters<typeof send>[1]): Promise<listRefundsResponseSuccess> => {
+
+  return send<listRefundsResponseSuccess>(getListRefundsUrl(params),
+  {
+    ...options,
+    method: 'GET'
+
+
   }
 );}
 
@@ -7643,6 +8616,94 @@ export const listDeliveries = async (name: string,
 
 
 
+export type getDeliveryResponse200 = {
+  data: Delivery
+  status: 200
+}
+
+export type getDeliveryResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type getDeliveryResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getDeliveryResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type getDeliveryResponse404 = {
+  data: DeliveryNotFoundProblem | EndpointNotFoundProblem
+  status: 404
+}
+
+export type getDeliveryResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getDeliveryResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getDeliveryResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getDeliveryResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getDeliveryResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getDeliveryResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | EndpointsUnavailableProblem
+  status: 503
+}
+
+export type getDeliveryResponseSuccess = (getDeliveryResponse200) & {
+  headers: Headers;
+};
+export type getDeliveryResponseError = (getDeliveryResponse400 | getDeliveryResponse401 | getDeliveryResponse403 | getDeliveryResponse404 | getDeliveryResponse408 | getDeliveryResponse413 | getDeliveryResponse417 | getDeliveryResponse431 | getDeliveryResponse500 | getDeliveryResponse503) & {
+  headers: Headers;
+};
+
+export const getGetDeliveryUrl = (name: string,
+    deliveryId: string,) => {
+
+
+
+
+  return `/v1/admin/endpoints/${encodeURIComponent(String(name))}/deliveries/${encodeURIComponent(String(deliveryId))}`
+}
+
+/**
+ * @summary A delivery with what is sent, and what the endpoint answered to each try
+ */
+export const getDelivery = async (name: string,
+    deliveryId: string, options?: Parameters<typeof send>[1]): Promise<getDeliveryResponseSuccess> => {
+
+  return send<getDeliveryResponseSuccess>(getGetDeliveryUrl(name,deliveryId),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
 export type getStatusResponse200 = {
   data: Status
   status: 200
@@ -7719,5 +8780,781 @@ export const getStatus = async ( options?: Parameters<typeof send>[1]): Promise<
     method: 'GET'
 
 
+  }
+);}
+
+
+
+export type listParkedResponse200 = {
+  data: ParkedList
+  status: 200
+}
+
+export type listParkedResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type listParkedResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type listParkedResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type listParkedResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type listParkedResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type listParkedResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type listParkedResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type listParkedResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type listParkedResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type listParkedResponseSuccess = (listParkedResponse200) & {
+  headers: Headers;
+};
+export type listParkedResponseError = (listParkedResponse400 | listParkedResponse401 | listParkedResponse403 | listParkedResponse408 | listParkedResponse413 | listParkedResponse417 | listParkedResponse431 | listParkedResponse500 | listParkedResponse503) & {
+  headers: Headers;
+};
+
+export const getListParkedUrl = (params?: ListParkedParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/v1/admin/parked?${stringifiedParams}` : `/v1/admin/parked`
+}
+
+/**
+ * @summary What waits for staff, or did, a page at a time
+ */
+export const listParked = async (params?: ListParkedParams, options?: Parameters<typeof send>[1]): Promise<listParkedResponseSuccess> => {
+
+  return send<listParkedResponseSuccess>(getListParkedUrl(params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type getParkedResponse200 = {
+  data: ParkedFile
+  status: 200
+}
+
+export type getParkedResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type getParkedResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getParkedResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type getParkedResponse404 = {
+  data: ParkedNotFoundProblem
+  status: 404
+}
+
+export type getParkedResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getParkedResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getParkedResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getParkedResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getParkedResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getParkedResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type getParkedResponseSuccess = (getParkedResponse200) & {
+  headers: Headers;
+};
+export type getParkedResponseError = (getParkedResponse400 | getParkedResponse401 | getParkedResponse403 | getParkedResponse404 | getParkedResponse408 | getParkedResponse413 | getParkedResponse417 | getParkedResponse431 | getParkedResponse500 | getParkedResponse503) & {
+  headers: Headers;
+};
+
+export const getGetParkedUrl = (parkedId: string,) => {
+
+
+
+
+  return `/v1/admin/parked/${encodeURIComponent(String(parkedId))}`
+}
+
+/**
+ * @summary An entry of parked work, what to do about it, and what staff decided
+ */
+export const getParked = async (parkedId: string, options?: Parameters<typeof send>[1]): Promise<getParkedResponseSuccess> => {
+
+  return send<getParkedResponseSuccess>(getGetParkedUrl(parkedId),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type retryParkedResponse200 = {
+  data: RetryParked200
+  status: 200
+}
+
+export type retryParkedResponse202 = {
+  data: RetryParked202
+  status: 202
+}
+
+export type retryParkedResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type retryParkedResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type retryParkedResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type retryParkedResponse404 = {
+  data: ParkedNotFoundProblem
+  status: 404
+}
+
+export type retryParkedResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type retryParkedResponse409 = {
+  data: NotRetryableProblem
+  status: 409
+}
+
+export type retryParkedResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type retryParkedResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type retryParkedResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type retryParkedResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type retryParkedResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type retryParkedResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
+  status: 503
+}
+
+export type retryParkedResponseSuccess = (retryParkedResponse200 | retryParkedResponse202) & {
+  headers: Headers;
+};
+export type retryParkedResponseError = (retryParkedResponse400 | retryParkedResponse401 | retryParkedResponse403 | retryParkedResponse404 | retryParkedResponse408 | retryParkedResponse409 | retryParkedResponse413 | retryParkedResponse415 | retryParkedResponse417 | retryParkedResponse431 | retryParkedResponse500 | retryParkedResponse503) & {
+  headers: Headers;
+};
+
+export const getRetryParkedUrl = (parkedId: string,) => {
+
+
+
+
+  return `/v1/admin/parked/${encodeURIComponent(String(parkedId))}/retry`
+}
+
+/**
+ * @summary Has parked work tried again, before new work
+ */
+export const retryParked = async (parkedId: string,
+    retryParkedBody: RetryParkedBody, options?: Parameters<typeof send>[1]): Promise<retryParkedResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<retryParkedResponseSuccess>(getRetryParkedUrl(parkedId),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(retryParkedBody)
+  }
+);}
+
+
+
+export type resolveParkedResponse200 = {
+  data: ResolveParked200
+  status: 200
+}
+
+export type resolveParkedResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type resolveParkedResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type resolveParkedResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type resolveParkedResponse404 = {
+  data: ParkedNotFoundProblem
+  status: 404
+}
+
+export type resolveParkedResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type resolveParkedResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type resolveParkedResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type resolveParkedResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type resolveParkedResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type resolveParkedResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type resolveParkedResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
+  status: 503
+}
+
+export type resolveParkedResponseSuccess = (resolveParkedResponse200) & {
+  headers: Headers;
+};
+export type resolveParkedResponseError = (resolveParkedResponse400 | resolveParkedResponse401 | resolveParkedResponse403 | resolveParkedResponse404 | resolveParkedResponse408 | resolveParkedResponse413 | resolveParkedResponse415 | resolveParkedResponse417 | resolveParkedResponse431 | resolveParkedResponse500 | resolveParkedResponse503) & {
+  headers: Headers;
+};
+
+export const getResolveParkedUrl = (parkedId: string,) => {
+
+
+
+
+  return `/v1/admin/parked/${encodeURIComponent(String(parkedId))}/resolve`
+}
+
+/**
+ * @summary Ends an entry that staff have settled by hand; also one that has ended
+ */
+export const resolveParked = async (parkedId: string,
+    resolveParkedBody: ResolveParkedBody, options?: Parameters<typeof send>[1]): Promise<resolveParkedResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<resolveParkedResponseSuccess>(getResolveParkedUrl(parkedId),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(resolveParkedBody)
+  }
+);}
+
+
+
+export type listAuditLogResponse200 = {
+  data: AuditLog
+  status: 200
+}
+
+export type listAuditLogResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type listAuditLogResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type listAuditLogResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type listAuditLogResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type listAuditLogResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type listAuditLogResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type listAuditLogResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type listAuditLogResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type listAuditLogResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type listAuditLogResponseSuccess = (listAuditLogResponse200) & {
+  headers: Headers;
+};
+export type listAuditLogResponseError = (listAuditLogResponse400 | listAuditLogResponse401 | listAuditLogResponse403 | listAuditLogResponse408 | listAuditLogResponse413 | listAuditLogResponse417 | listAuditLogResponse431 | listAuditLogResponse500 | listAuditLogResponse503) & {
+  headers: Headers;
+};
+
+export const getListAuditLogUrl = (params?: ListAuditLogParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/v1/admin/audit-log?${stringifiedParams}` : `/v1/admin/audit-log`
+}
+
+/**
+ * @summary What staff and the system decided, by subject, actor and time, a page at a time
+ */
+export const listAuditLog = async (params?: ListAuditLogParams, options?: Parameters<typeof send>[1]): Promise<listAuditLogResponseSuccess> => {
+
+  return send<listAuditLogResponseSuccess>(getListAuditLogUrl(params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type getReconcileResponse200 = {
+  data: Reconciliation
+  status: 200
+}
+
+export type getReconcileResponse400 = {
+  data: MalformedRequestProblem
+  status: 400
+}
+
+export type getReconcileResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type getReconcileResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type getReconcileResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type getReconcileResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type getReconcileResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type getReconcileResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type getReconcileResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type getReconcileResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | StatusUnavailableProblem
+  status: 503
+}
+
+export type getReconcileResponseSuccess = (getReconcileResponse200) & {
+  headers: Headers;
+};
+export type getReconcileResponseError = (getReconcileResponse400 | getReconcileResponse401 | getReconcileResponse403 | getReconcileResponse408 | getReconcileResponse413 | getReconcileResponse417 | getReconcileResponse431 | getReconcileResponse500 | getReconcileResponse503) & {
+  headers: Headers;
+};
+
+export const getGetReconcileUrl = () => {
+
+
+
+
+  return `/v1/admin/reconcile`
+}
+
+/**
+ * @summary The latest run of the reconciliation, and what each of its steps did
+ */
+export const getReconcile = async ( options?: Parameters<typeof send>[1]): Promise<getReconcileResponseSuccess> => {
+
+  return send<getReconcileResponseSuccess>(getGetReconcileUrl(),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export type requestReconcileResponse202 = {
+  data: RequestReconcile202
+  status: 202
+}
+
+export type requestReconcileResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type requestReconcileResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type requestReconcileResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type requestReconcileResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type requestReconcileResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type requestReconcileResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type requestReconcileResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type requestReconcileResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type requestReconcileResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type requestReconcileResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
+  status: 503
+}
+
+export type requestReconcileResponseSuccess = (requestReconcileResponse202) & {
+  headers: Headers;
+};
+export type requestReconcileResponseError = (requestReconcileResponse400 | requestReconcileResponse401 | requestReconcileResponse403 | requestReconcileResponse408 | requestReconcileResponse413 | requestReconcileResponse415 | requestReconcileResponse417 | requestReconcileResponse431 | requestReconcileResponse500 | requestReconcileResponse503) & {
+  headers: Headers;
+};
+
+export const getRequestReconcileUrl = () => {
+
+
+
+
+  return `/v1/admin/reconcile`
+}
+
+/**
+ * @summary Has the reconciliation run once more, at once or after the run that is under way
+ */
+export const requestReconcile = async (requestReconcileBody: RequestReconcileBody, options?: Parameters<typeof send>[1]): Promise<requestReconcileResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<requestReconcileResponseSuccess>(getRequestReconcileUrl(),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(requestReconcileBody)
+  }
+);}
+
+
+
+export type rebuildSaleResponse202 = {
+  data: RebuildSale202
+  status: 202
+}
+
+export type rebuildSaleResponse400 = {
+  data: MalformedRequestProblem | InvalidRequestProblem
+  status: 400
+}
+
+export type rebuildSaleResponse401 = {
+  data: UnauthorizedProblem
+  status: 401
+}
+
+export type rebuildSaleResponse403 = {
+  data: ForbiddenProblem
+  status: 403
+}
+
+export type rebuildSaleResponse404 = {
+  data: SaleNotFoundProblem
+  status: 404
+}
+
+export type rebuildSaleResponse408 = {
+  data: RequestTimeoutProblem
+  status: 408
+}
+
+export type rebuildSaleResponse409 = {
+  data: NotRebuildableProblem
+  status: 409
+}
+
+export type rebuildSaleResponse413 = {
+  data: BodyTooLargeProblem
+  status: 413
+}
+
+export type rebuildSaleResponse415 = {
+  data: UnsupportedMediaTypeProblem | UnsupportedContentEncodingProblem
+  status: 415
+}
+
+export type rebuildSaleResponse417 = {
+  data: ExpectationFailedProblem
+  status: 417
+}
+
+export type rebuildSaleResponse431 = {
+  data: HeadersTooLargeProblem
+  status: 431
+}
+
+export type rebuildSaleResponse500 = {
+  data: InternalErrorProblem
+  status: 500
+}
+
+export type rebuildSaleResponse503 = {
+  data: KeysUnavailableProblem | OverloadedProblem | DecisionUnavailableProblem
+  status: 503
+}
+
+export type rebuildSaleResponseSuccess = (rebuildSaleResponse202) & {
+  headers: Headers;
+};
+export type rebuildSaleResponseError = (rebuildSaleResponse400 | rebuildSaleResponse401 | rebuildSaleResponse403 | rebuildSaleResponse404 | rebuildSaleResponse408 | rebuildSaleResponse409 | rebuildSaleResponse413 | rebuildSaleResponse415 | rebuildSaleResponse417 | rebuildSaleResponse431 | rebuildSaleResponse500 | rebuildSaleResponse503) & {
+  headers: Headers;
+};
+
+export const getRebuildSaleUrl = (saleId: string,) => {
+
+
+
+
+  return `/v1/admin/sales/${encodeURIComponent(String(saleId))}/rebuild`
+}
+
+/**
+ * @summary Has a worker rebuild a sale's data in Redis from MySQL; the sale pauses meanwhile
+ */
+export const rebuildSale = async (saleId: string,
+    rebuildSaleBody: RebuildSaleBody, options?: Parameters<typeof send>[1]): Promise<rebuildSaleResponseSuccess> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return send<rebuildSaleResponseSuccess>(getRebuildSaleUrl(saleId),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(rebuildSaleBody)
   }
 );}
