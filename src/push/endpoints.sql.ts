@@ -80,7 +80,7 @@ const idRow = z.object({ endpoint_id: z.int(), former_active: z.coerce.boolean()
 export type Endpoint = z.infer<typeof endpointRow>;
 
 /** Undefined when there is none of this name. */
-export async function readEndpoint(executor: Executor, name: string): Promise<Endpoint | undefined> {
+async function readEndpoint(executor: Executor, name: string): Promise<Endpoint | undefined> {
   return (await selectEndpoints(executor, 'name = ?', [name]))[0];
 }
 

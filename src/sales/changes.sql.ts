@@ -531,7 +531,8 @@ async function recordIn(connection: Executor, ask: Ask, decision: Decision): Pro
     return { kind: 'changed' };
   }
   // What the other actions change is theirs to change: a close may move an opening that has just come.
-  const rule = ask.action === 'put' ? findFixedRule(found, target, found.nowMs) : undefined;
+  const isDocument = ask.action === 'put' || 'edit' in ask;
+  const rule = isDocument ? findFixedRule(found, target, found.nowMs) : undefined;
   if (rule) return { kind: 'fixed', rule };
   // What the rebuild reads must not change under it.
   if (found.isRebuilding) return { kind: 'rebuilding' };

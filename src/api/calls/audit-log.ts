@@ -14,19 +14,15 @@ const MAX_NAME_CHARS = 255;
 
 export const auditEntryReply = z.strictObject({
   entryId: z.int().min(1).describe('The number of the entry.'),
-  actor: z
-    .string()
-    .meta({
-      description: 'The subject of the token; `holdfast`: the system repaired it by itself.',
-      examples: ['olga'],
-    }),
+  actor: z.string().meta({
+    description: 'The subject of the token; `holdfast`: the system repaired it by itself.',
+    examples: ['olga'],
+  }),
   action: z.string().meta({ description: 'What was done.', examples: ['parked_resolved'] }),
-  subject: z
-    .string()
-    .meta({
-      description: 'What it was done to: an orderNo, `payment 12`, `parked 7`, `sale summer`.',
-      examples: ['parked 7'],
-    }),
+  subject: z.string().meta({
+    description: 'What it was done to: an orderNo, `payment 12`, `parked 7`, `sale summer`.',
+    examples: ['parked 7'],
+  }),
   reason: z
     .string()
     .nullable()

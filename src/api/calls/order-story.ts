@@ -72,12 +72,10 @@ export const orderStoryReply = z
       .strict()
       .nullable()
       .describe('Its state; null: no store has one.'),
-    workflowId: z
-      .string()
-      .meta({
-        description: 'The id that its workflow has in Temporal, or would have.',
-        examples: ['demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG'],
-      }),
+    workflowId: z.string().meta({
+      description: 'The id that its workflow has in Temporal, or would have.',
+      examples: ['demo-0-1-01KAJ5T0ZV6Y3QH8M2C4D7E9FG'],
+    }),
     hasWorkflow: z.boolean().describe('Whether a workflow of it began, as far as MySQL and Temporal know.'),
     story: z
       .array(momentReply)

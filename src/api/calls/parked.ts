@@ -23,12 +23,10 @@ const MAX_DECISIONS = 50;
 const parkedReply = z.strictObject({
   parkedId: z.int().min(1).describe('The number of the entry.'),
   kind: z.enum(PARKED_KINDS).describe('What is parked.'),
-  reference: z
-    .string()
-    .meta({
-      description: "Of what: an orderNo, the provider's payment id, or as docs/api.md says.",
-      examples: ['pay_1'],
-    }),
+  reference: z.string().meta({
+    description: "Of what: an orderNo, the provider's payment id, or as docs/api.md says.",
+    examples: ['pay_1'],
+  }),
   orderNo: z
     .string()
     .nullable()

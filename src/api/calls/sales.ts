@@ -188,10 +188,10 @@ const salePatch = z
 
 function inPatch(members: Record<string, z.ZodType>): Record<string, z.ZodType> {
   return Object.fromEntries(
-    Object.entries(members).map(([name, schema]) => [
-      name,
-      z.nullish(schema instanceof z.ZodDefault ? schema.unwrap() : schema),
-    ]),
+    Object.entries(members).map(([name, schema]) => {
+      const own = schema instanceof z.ZodDefault ? schema.unwrap() : schema;
+      return [name, z.nullish(own).describe(z.globalRegistry.get(own)?.description ?? '')];
+    }),
   );
 }
 

@@ -796,8 +796,11 @@ export interface SaleChangeUnavailableProblem {
  * The members of the verification that change; null: there is none any more.
  */
 export type SalePatchVerification = {
+  /** A shopper's machine works for a ticket. */
   kind?: 'proof_of_work' | null;
+  /** KiB of memory of one try, a power of two. One of 256 tries succeeds. */
   costKib?: number | null;
+  /** Milliseconds before the opening from which on the sale gives challenges. */
   aheadMs?: number | null;
 } | null;
 
@@ -806,6 +809,9 @@ export type SalePatchVerification = {
  */
 export type SalePatchMetadata = {[key: string]: string | null} | null;
 
+/**
+ * The SKUs, in the order in which they are shown.
+ */
 export type SalePatchSkus = ({
   /**
      * The SKU, in the shop's own words.
@@ -869,23 +875,36 @@ export type SalePatchSkus = ({
  * What changes of a sale: a JSON merge patch (RFC 7396).
  */
 export interface SalePatch {
+  /** The name, for shoppers. */
   name?: string | null;
+  /** ISO 4217. */
   currency?: string | null;
+  /** When the sale opens: RFC 3339, with any offset. */
   opensAt?: string | null;
+  /** When the sale closes: RFC 3339, with any offset. */
   closesAt?: string | null;
+  /** Milliseconds that a shopper may take to pay. */
   paymentWindowMs?: number | null;
+  /** The user of a refunded order may buy as much again. */
   refundRestoresLimit?: boolean | null;
+  /** Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never. */
   expiringNoticeMs?: number | null;
+  /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser?: number | null;
+  /** Orders of a user that may end without a payment, by time-out or the shopper's cancel, before more are refused; null: no limit. */
   maxUnpaidHolds?: number | null;
+  /** Attempts to buy from one address within a minute, at one machine; null: no limit. */
   addressPurchasesPerMinute?: number | null;
+  /** An order must carry a ticket of the shop's. */
   ticketRequired?: boolean | null;
   /** The members of the verification that change; null: there is none any more. */
   verification?: SalePatchVerification;
+  /** The sale is a draft: it is not for shoppers yet. */
   draft?: boolean | null;
   reference?: string | null;
   /** What changes of the shop's own data; null takes a member away. */
   metadata?: SalePatchMetadata;
+  /** The SKUs, in the order in which they are shown. */
   skus?: SalePatchSkus;
 }
 
