@@ -35,7 +35,7 @@ export function written(body: unknown, headers: Reply<never>['headers'], status 
 export const NO_STORE = { 'Cache-Control': 'no-store' } as const;
 
 /** The parts of a path. */
-export interface ParamsRule<Params> {
+interface ParamsRule<Params> {
   schema: z.ZodType<Params>;
   /** Refused where they do not fit: then there is nothing of this name. `invalid_request` unless given. */
   otherwise?: ProblemCode;
