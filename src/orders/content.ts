@@ -442,7 +442,7 @@ export const orderStateSchema = z.object({
       description: 'Why the order is closing, was cancelled or has failed; null: it is none of these.',
       examples: [null],
     }),
-  refunded: z.int().min(1).exactOptional(),
+  refunded: z.int().min(1).exactOptional().describe('What went back to the payer, in minor units.'),
   extendedUntilMs: z.int().positive().exactOptional(),
 });
 

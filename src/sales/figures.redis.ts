@@ -5,6 +5,7 @@ import { saleKeys, wholeSale } from '../redis/keys.ts';
 import { lookAtOutbox } from '../redis/outbox.ts';
 import { isDamaged } from '../redis/script.ts';
 import { STEP_SECONDS, STEPS, type SaleStock, type Step } from './figures.ts';
+import { buyableOf } from './sale.ts';
 import { listCourses, read } from './stock.redis.ts';
 
 const HOUR_SECONDS = STEP_SECONDS.hour;
@@ -176,7 +177,9 @@ export async function readStocks(redis: RedisClient): Promise<SaleStock[]> {
         read(redis, saleId),
         redis.hgetall(refusedKey(saleId)('sums', 0)),
       ]);
-      return view ? [{ saleId, skus: view.skus, refused: toCounts(sums) }] : [];
+      if (!view) return [];
+      const skus = view.skus.map((sku) => ({ ...sku, available: buyableOf(sku) }));
+      return [{ saleId, skus, refused: toCounts(sums) }];
     }),
   );
   // A damaged key of one sale hides no other.

@@ -72,10 +72,10 @@ describe('refund-order', () => {
       ['--amount', '9801'],
       'So much of the money is not left to be refunded. (refundable 9800, currency EUR)',
     ],
-    [['--line', 'lamp=3'], 'The order has not so many units left of this SKU. (sku lamp, refundable 2)'],
+    [['--line', 'lamp=3'], 'The order has not so many units left to refund. (sku lamp, refundable 2)'],
     [
       ['--line', 'no=such=sku=1'],
-      'The order has not so many units left of this SKU. (sku no=such=sku, refundable 0)',
+      'The order has not so many units left to refund. (sku no=such=sku, refundable 0)',
     ],
   ])('of more than there is, %j, is refused and changes nothing', async (options, text) => {
     const { orderNo } = await buyTwo();
@@ -91,7 +91,7 @@ describe('refund-order', () => {
     const order = await acceptOrder(stores, saleId);
     await stores.orders.storeOrder(order, 'started');
     const unpaid = await ops('refund-order', order.orderNo, ...BECAUSE);
-    expect([unpaid.exitCode, unpaid.err]).toEqual([1, 'No payment of this order can be refunded now.\n']);
+    expect([unpaid.exitCode, unpaid.err]).toEqual([1, 'Nothing of this payment can be refunded now.\n']);
     const { orderNo } = buildOrder({ saleId });
     const unknown = await ops('refund-order', orderNo, ...BECAUSE);
     expect([unknown.exitCode, unknown.err]).toEqual([1, 'There is no such order.\n']);

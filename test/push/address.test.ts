@@ -202,6 +202,7 @@ describe('an attempt', () => {
   test('goes to this machine where that is allowed', async () => {
     expect(await post(receiver.url, { allowPrivate: true })).toEqual({
       kind: 'answered',
+      body: '',
       status: 204,
       retryAfterMs: 0,
     });

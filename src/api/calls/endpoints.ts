@@ -180,8 +180,7 @@ export const deliveryFileReply = deliveryReply
             .string()
             .nullable()
             .meta({
-              description:
-                "The first 500 characters of the answer's body; null: there was no answer, or the person was erased.",
+              description: "The first 500 characters of the answer's body; null: there was no answer.",
               examples: ['Bad gateway'],
             }),
         }),

@@ -188,7 +188,7 @@ function storyOf(life: OrderLife, refunds: readonly Refund[], deliveries: readon
   const order = orderOf(life);
   const moments = [
     ...(order ? [reservationMoment(order)] : []),
-    ...eventMoments(orderNo, mysql.events),
+    ...eventMoments(orderNo, mysql.events, order?.currency ?? ''),
     ...moneyMoments(mysql),
     ...refunds.flatMap((refund) => refundMoments(refund, mysql.payments)),
     ...runs.flatMap((run) => runMoments(run, run.workflowId === orderNo ? 'its workflow' : run.workflowId)),
@@ -227,12 +227,15 @@ function reservationMoment(order: Order): Moment {
 }
 
 /** Each change says what is new in it. */
-function eventMoments(orderNo: string, events: MysqlLife['events']): Moment[] {
+function eventMoments(orderNo: string, events: MysqlLife['events'], currency: string): Moment[] {
   return events.map((event, i) => {
     const before = events[i - 1];
     const news = [
       ...(event.status === before?.status ? [] : [i === 0 ? `stored: ${event.status}` : event.status]),
       ...(event.payment === (before?.payment ?? 'none') ? [] : [`payment ${event.payment}`]),
+      ...(event.refunded === (before?.refunded ?? 0)
+        ? []
+        : [`${formatMoney(event.refunded, currency)} back`]),
       ...(event.reason === (before?.reason ?? null) || event.reason === null
         ? []
         : [`to end: ${event.reason}`]),

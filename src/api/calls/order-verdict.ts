@@ -2,6 +2,8 @@
 
 import { formatAge } from '../../clock.ts';
 import type { WorkflowRun } from '../../engine/order-engine.ts';
+import { formatMoney } from '../../money/payment.ts';
+import type { Order } from '../../orders/content.ts';
 import type { RedisLife } from '../../orders/life.redis.ts';
 import type { MysqlLife } from '../../orders/life.sql.ts';
 import { expectedHold, isFinal, orderDeadlineMs, type OrderState } from '../../orders/order.ts';
@@ -47,8 +49,10 @@ export function judge(life: OrderLife, nowMs: number): Verdict {
   };
 }
 
-function describeState({ status, version, payment, reason }: OrderState): string {
-  return `${status}, payment ${payment}${reason === null ? '' : ` (${reason})`}, version ${version}`;
+function describeState({ order, state }: { order: Order; state: OrderState }): string {
+  const { status, version, payment, reason, refunded = 0 } = state;
+  const back = refunded === 0 ? '' : `, ${formatMoney(refunded, order.currency)} back`;
+  return `${status}, payment ${payment}${back}${reason === null ? '' : ` (${reason})`}, version ${version}`;
 }
 
 function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number): string {
@@ -64,7 +68,7 @@ function describeMysql({ mysql: { stored, payments } }: OrderLife, nowMs: number
         ? '; due to reach its workflow'
         : '; to reach its workflow soon';
   const money = payments.map(({ paymentId, status }) => `; payment ${paymentId} ${status}`).join('');
-  return describeState(stored.state) + way + queue + money;
+  return describeState(stored) + way + queue + money;
 }
 
 function describeRedis({ redis }: OrderLife): string {
@@ -74,7 +78,7 @@ function describeRedis({ redis }: OrderLife): string {
   if (isDamaged) return 'has the order, but not whole';
   if (!reserved) return 'does not have the order';
   const queue = isInOutbox ? '; in the outbox' : '';
-  return `${describeState(reserved.state)}; stock ${hold ?? 'without a hold'}${queue}`;
+  return `${describeState(reserved)}; stock ${hold ?? 'without a hold'}${queue}`;
 }
 
 function describeTemporal({ runs, orderNo }: OrderLife, nowMs: number): string {

@@ -20,35 +20,37 @@ const MAX_PARKED_PAGE = 100;
 /** Decisions about an entry that are shown: staff decide about it a few times. */
 const MAX_DECISIONS = 50;
 
-const parkedReply = z.strictObject({
-  parkedId: z.int().min(1).describe('The number of the entry.'),
-  kind: z.enum(PARKED_KINDS).describe('What is parked.'),
-  reference: z.string().meta({
-    description: "Of what: an orderNo, the provider's payment id, or as docs/api.md says.",
-    examples: ['pay_1'],
-  }),
-  orderNo: z
-    .string()
-    .nullable()
-    .meta({ description: 'The order that it is about; null: none is known.', examples: [null] }),
-  cause: z.string().meta({ description: 'A stable code: why it was parked.', examples: ['wrong_amount'] }),
-  inputs: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
-    .meta({ description: 'The ids and amounts that the step was given.', examples: [{ amount: 4900 }] }),
-  reason: z
-    .string()
-    .meta({ description: 'Why it was parked, in words.', examples: ['It is not what the order costs.'] }),
-  lastError: z.string().meta({ description: 'The newest failure.', examples: [''] }),
-  firstAt: time.describe('Since when it is parked.'),
-  lastAt: time.describe('When it came up last.'),
-  times: count.describe('How often it came up.'),
-  resolvedAt: time.nullable().meta({ description: 'When it ended; null: it is parked.', examples: [null] }),
-  settledBy: z
-    .enum(['rules', 'operator'])
-    .nullable()
-    .meta({ description: 'Who ended it; null: nobody has.', examples: [null] }),
-  remedy: z.string().meta({ description: 'What to do about it.', examples: ['Refund the payment.'] }),
-});
+const parkedReply = z
+  .strictObject({
+    parkedId: z.int().min(1).describe('The number of the entry.'),
+    kind: z.enum(PARKED_KINDS).describe('What is parked.'),
+    reference: z.string().meta({
+      description: "Of what: an orderNo, the provider's payment id, or as docs/api.md says.",
+      examples: ['pay_1'],
+    }),
+    orderNo: z
+      .string()
+      .nullable()
+      .meta({ description: 'The order that it is about; null: none is known.', examples: [null] }),
+    cause: z.string().meta({ description: 'A stable code: why it was parked.', examples: ['wrong_amount'] }),
+    inputs: z
+      .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]))
+      .meta({ description: 'The ids and amounts that the step was given.', examples: [{ amount: 4900 }] }),
+    reason: z
+      .string()
+      .meta({ description: 'Why it was parked, in words.', examples: ['It is not what the order costs.'] }),
+    lastError: z.string().meta({ description: 'The newest failure.', examples: [''] }),
+    firstAt: time.describe('Since when it is parked.'),
+    lastAt: time.describe('When it came up last.'),
+    times: count.describe('How often it came up.'),
+    resolvedAt: time.nullable().meta({ description: 'When it ended; null: it is parked.', examples: [null] }),
+    settledBy: z
+      .enum(['rules', 'operator'])
+      .nullable()
+      .meta({ description: 'Who ended it; null: nobody has.', examples: [null] }),
+    remedy: z.string().meta({ description: 'What to do about it.', examples: ['Refund the payment.'] }),
+  })
+  .meta({ id: 'ParkedEntry', description: 'An entry of parked work.' });
 type ParkedReply = z.infer<typeof parkedReply>;
 
 export const parkedListReply = z
@@ -71,13 +73,15 @@ export const parkedFileReply = parkedReply
   })
   .meta({ id: 'ParkedFile', description: 'An entry of parked work with what staff decided.' });
 
-export const retriedReply = parkedReply.extend({
-  outcome: z
-    .enum(['due', 'followed', 'requeued', 'resolved'])
-    .describe(
-      'due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.',
-    ),
-});
+export const retriedReply = parkedReply
+  .extend({
+    outcome: z
+      .enum(['due', 'followed', 'requeued', 'resolved'])
+      .describe(
+        'due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.',
+      ),
+  })
+  .meta({ id: 'RetriedEntry', description: 'An entry of parked work that is tried again.' });
 
 const listQuery = z.strictObject({
   kind: z.enum(PARKED_KINDS).optional().describe('Those of this kind alone.'),

@@ -282,12 +282,12 @@ export function createSaleViews({ saleStock, sales }: Stores, clock: Clock) {
 
     /**
      * What was known of it at the purchase before, or a second ago: no purchase waits for a read. Undefined:
-     * this process has not seen it.
+     * this process has not seen it in Redis. Before that its prices may change.
      */
     known(saleId: string): SaleView | undefined {
       const kept = keptSales.get(saleId);
       if (kept && clock.nowMs() - kept.beganAtMs > KEPT_FRESH_MS) refreshBehind(saleId);
-      return kept?.view;
+      return kept?.kind === 'in-redis' ? kept.view : undefined;
     },
 
     /** Reads one that is there, so that it is known. */
@@ -304,7 +304,9 @@ export function createSaleViews({ saleStock, sales }: Stores, clock: Clock) {
         .toSorted((a, b) => b.opensInMs - a.opensInMs)
         .slice(0, KEPT_SALES_MAX / 2);
       await Promise.allSettled(
-        due.map(async ({ saleId }) => keptSales.peek(saleId) ?? (await refresh(saleId))),
+        due.map(async ({ saleId }) => {
+          if (keptSales.peek(saleId)?.kind !== 'in-redis') await refresh(saleId);
+        }),
       );
     },
   };

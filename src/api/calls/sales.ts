@@ -190,7 +190,8 @@ function inPatch(members: Record<string, z.ZodType>): Record<string, z.ZodType> 
   return Object.fromEntries(
     Object.entries(members).map(([name, schema]) => {
       const own = schema instanceof z.ZodDefault ? schema.unwrap() : schema;
-      return [name, z.nullish(own).describe(z.globalRegistry.get(own)?.description ?? '')];
+      const inner = own instanceof z.ZodOptional ? own.unwrap() : own;
+      return [name, z.nullish(own).describe(z.globalRegistry.get(inner)?.description ?? '')];
     }),
   );
 }
@@ -247,6 +248,8 @@ const CHANGE_REFUSALS = {
   pending: 'sale_change_unavailable',
 } as const;
 
+const IS_RECORDED = 'The change is recorded and will be made; send it again to learn what came of it.';
+
 type Changed = Extract<Recorded, { kind: 'created' | 'changed' | 'unchanged' }>;
 /** With the members of its problem. */
 type Refused = { kind: keyof typeof CHANGE_REFUSALS; [member: string]: unknown };
@@ -262,7 +265,7 @@ export async function changeSale(
       return isChanged(recorded) ? recorded : viewRefusal(recorded);
     const { saleId, changeNo, action } = recorded.change;
     const end = await saleChanges.complete(recorded.change, saleStock);
-    if (!end) return { kind: 'pending' };
+    if (!end) return { kind: 'pending', detail: IS_RECORDED };
     if (end.kind === 'withdrawn')
       log.error(
         { saleId, changeNo, action },
@@ -395,7 +398,9 @@ export const saleCalls = {
     throws: ['unknown_sku'],
     async answer(office, { params: { saleId }, body: { skus, reason = null }, actor, ctx }) {
       const ifMatch = ifMatchOf(ctx);
-      if (!Array.isArray(ifMatch) && skus.some((each) => 'change' in each)) return { kind: 'unversioned' };
+      // A repeat must not count twice: of several versions it could meet the next.
+      const isOfOne = Array.isArray(ifMatch) && ifMatch.length === 1;
+      if (!isOfOne && skus.some((each) => 'change' in each)) return { kind: 'unversioned' };
       const edit = (found: SaleRecord) => {
         const sale = snapshotSale(found, []);
         const unknown = skus.find(({ sku }) => !sale.skus.some((item) => item.sku === sku));

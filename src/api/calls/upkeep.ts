@@ -90,8 +90,8 @@ export const upkeepCalls = {
     async answer({ engine, pool }, { body: { reason }, actor }) {
       const latest = await engine.readReconcile();
       const action = { action: 'reconcile_requested', subject: 'reconciliation', detail: {} } as const;
-      await recordAction(pool, { actor, reason, ...action });
       await engine.requestReconcile();
+      await recordAction(pool, { actor, reason, ...action });
       return reply({ latestRunId: latest?.runId ?? null }, 202);
     },
   }),

@@ -126,7 +126,11 @@ export function createReceiveNotice({ provider, inbox, paymentAttempts, tracing,
       const { orderNo } = stored?.order ?? {};
       log.debug({ orderNo, requestId: requestIdOf(ctx.req), step: 'payment notice', kind, eventId }, 'order');
     }
-    if (stored?.isNewFailure === true) await paymentAttempts.countFailed(stored.order);
+    // The notice is committed: what fails here changes no answer.
+    if (stored?.isNewFailure === true)
+      await paymentAttempts.countFailed(stored.order).catch((error: unknown) => {
+        log.warn({ err: error, orderNo: stored.order.orderNo }, 'a failed attempt to pay was not counted');
+      });
     return reply('' as const, 204);
   };
 }

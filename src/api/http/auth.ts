@@ -270,7 +270,8 @@ export function authenticate(
   }
 
   return (ctx, next) => {
-    if (isRepeated(ctx.req.rawHeaders)) throw new Problem('malformed_request');
+    if (isRepeated(ctx.req.rawHeaders))
+      throw new Problem('malformed_request', { detail: 'Send one Authorization header.' });
     const header = ctx.req.headers.authorization ?? '';
     const token = TOKEN_HEADER.exec(header)?.[1];
     if (token === undefined && !/^Bearer\b/i.test(header)) {

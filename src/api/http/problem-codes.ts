@@ -320,8 +320,8 @@ export const PROBLEMS = {
   },
   not_rebuildable: {
     status: 409,
-    says: 'The sale is not to be in Redis: it has never been on, or is long over.',
-    remedy: 'do nothing: there is nothing to rebuild',
+    says: 'The sale has never been on, or is long over: there is nothing to rebuild.',
+    remedy: 'check the id',
   },
   not_refunded: {
     status: 409,

@@ -887,7 +887,6 @@ export interface SalePatch {
   paymentWindowMs?: number | null;
   /** The user of a refunded order may buy as much again. */
   refundRestoresLimit?: boolean | null;
-  /** Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never. */
   expiringNoticeMs?: number | null;
   /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser?: number | null;
@@ -901,6 +900,7 @@ export interface SalePatch {
   verification?: SalePatchVerification;
   /** The sale is a draft: it is not for shoppers yet. */
   draft?: boolean | null;
+  /** The shop's own number or name of it. */
   reference?: string | null;
   /** What changes of the shop's own data; null takes a member away. */
   metadata?: SalePatchMetadata;
@@ -2002,7 +2002,10 @@ export type OrderStoryState = {
   payment: OrderStoryStatePayment;
   /** Why the order is closing, was cancelled or has failed; null: it is none of these. */
   reason: OrderStoryStateReason;
-  /** @minimum 1 */
+  /**
+     * What went back to the payer, in minor units.
+     * @minimum 1
+     */
   refunded?: number;
 } | null;
 
@@ -2993,7 +2996,7 @@ export type DeliveryTriesItem = {
      */
   error: string | null;
   /**
-     * The first 500 characters of the answer's body; null: there was no answer, or the person was erased.
+     * The first 500 characters of the answer's body; null: there was no answer.
      * @nullable
      */
   answer: string | null;
@@ -3216,24 +3219,27 @@ export interface Status {
 /**
  * What is parked.
  */
-export type ParkedListEntriesItemKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
-/**
- * The ids and amounts that the step was given.
- */
-export type ParkedListEntriesItemInputs = {[key: string]: string | number | boolean | null};
-
+export type ParkedEntryKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
 /**
  * Who ended it; null: nobody has.
  */
-export type ParkedListEntriesItemSettledBy = 'rules' | 'operator' | null;
-export type ParkedListEntriesItem = {
+export type ParkedEntrySettledBy = 'rules' | 'operator' | null;
+/**
+ * The ids and amounts that the step was given.
+ */
+export type ParkedEntryInputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * An entry of parked work.
+ */
+export interface ParkedEntry {
   /**
      * The number of the entry.
      * @minimum 1
      */
   parkedId: number;
   /** What is parked. */
-  kind: ParkedListEntriesItemKind;
+  kind: ParkedEntryKind;
   /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
   reference: string;
   /**
@@ -3244,7 +3250,7 @@ export type ParkedListEntriesItem = {
   /** A stable code: why it was parked. */
   cause: string;
   /** The ids and amounts that the step was given. */
-  inputs: ParkedListEntriesItemInputs;
+  inputs: ParkedEntryInputs;
   /** Why it was parked, in words. */
   reason: string;
   /** The newest failure. */
@@ -3261,17 +3267,17 @@ export type ParkedListEntriesItem = {
   /** When it ended; null: it is parked. */
   resolvedAt: string | null;
   /** Who ended it; null: nobody has. */
-  settledBy: ParkedListEntriesItemSettledBy;
+  settledBy: ParkedEntrySettledBy;
   /** What to do about it. */
   remedy: string;
-};
+}
 
 /**
  * A page of parked work.
  */
 export interface ParkedList {
   /** What is parked, the longest first; what is resolved, the latest first. */
-  entries: ParkedListEntriesItem[];
+  entries: ParkedEntry[];
   /**
      * The `after` of the next page; null: this is the last one.
      * @nullable
@@ -3382,6 +3388,68 @@ export interface ParkedNotFoundProblem {
      * @minLength 1
      */
   detail: string;
+}
+
+/**
+ * What is parked.
+ */
+export type RetriedEntryKind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
+/**
+ * The ids and amounts that the step was given.
+ */
+export type RetriedEntryInputs = {[key: string]: string | number | boolean | null};
+
+/**
+ * Who ended it; null: nobody has.
+ */
+export type RetriedEntrySettledBy = 'rules' | 'operator' | null;
+/**
+ * due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.
+ */
+export type RetriedEntryOutcome = 'due' | 'followed' | 'requeued' | 'resolved';
+/**
+ * An entry of parked work that is tried again.
+ */
+export interface RetriedEntry {
+  /**
+     * The number of the entry.
+     * @minimum 1
+     */
+  parkedId: number;
+  /** What is parked. */
+  kind: RetriedEntryKind;
+  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
+  reference: string;
+  /**
+     * The order that it is about; null: none is known.
+     * @nullable
+     */
+  orderNo: string | null;
+  /** A stable code: why it was parked. */
+  cause: string;
+  /** The ids and amounts that the step was given. */
+  inputs: RetriedEntryInputs;
+  /** Why it was parked, in words. */
+  reason: string;
+  /** The newest failure. */
+  lastError: string;
+  /** Since when it is parked. */
+  firstAt: string;
+  /** When it came up last. */
+  lastAt: string;
+  /**
+     * How often it came up.
+     * @minimum 0
+     */
+  times: number;
+  /** When it ended; null: it is parked. */
+  resolvedAt: string | null;
+  /** Who ended it; null: nobody has. */
+  settledBy: RetriedEntrySettledBy;
+  /** What to do about it. */
+  remedy: string;
+  /** due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more. */
+  outcome: RetriedEntryOutcome;
 }
 
 export interface NotRetryableProblem {
@@ -4499,124 +4567,6 @@ export type RetryParkedBody = {
   reason: string;
 };
 
-/**
- * What is parked.
- */
-export type RetryParked200Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
-/**
- * The ids and amounts that the step was given.
- */
-export type RetryParked200Inputs = {[key: string]: string | number | boolean | null};
-
-/**
- * Who ended it; null: nobody has.
- */
-export type RetryParked200SettledBy = 'rules' | 'operator' | null;
-/**
- * due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.
- */
-export type RetryParked200Outcome = 'due' | 'followed' | 'requeued' | 'resolved';
-export type RetryParked200 = {
-  /**
-     * The number of the entry.
-     * @minimum 1
-     */
-  parkedId: number;
-  /** What is parked. */
-  kind: RetryParked200Kind;
-  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
-  reference: string;
-  /**
-     * The order that it is about; null: none is known.
-     * @nullable
-     */
-  orderNo: string | null;
-  /** A stable code: why it was parked. */
-  cause: string;
-  /** The ids and amounts that the step was given. */
-  inputs: RetryParked200Inputs;
-  /** Why it was parked, in words. */
-  reason: string;
-  /** The newest failure. */
-  lastError: string;
-  /** Since when it is parked. */
-  firstAt: string;
-  /** When it came up last. */
-  lastAt: string;
-  /**
-     * How often it came up.
-     * @minimum 0
-     */
-  times: number;
-  /** When it ended; null: it is parked. */
-  resolvedAt: string | null;
-  /** Who ended it; null: nobody has. */
-  settledBy: RetryParked200SettledBy;
-  /** What to do about it. */
-  remedy: string;
-  /** due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more. */
-  outcome: RetryParked200Outcome;
-};
-
-/**
- * What is parked.
- */
-export type RetryParked202Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
-/**
- * The ids and amounts that the step was given.
- */
-export type RetryParked202Inputs = {[key: string]: string | number | boolean | null};
-
-/**
- * Who ended it; null: nobody has.
- */
-export type RetryParked202SettledBy = 'rules' | 'operator' | null;
-/**
- * due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more.
- */
-export type RetryParked202Outcome = 'due' | 'followed' | 'requeued' | 'resolved';
-export type RetryParked202 = {
-  /**
-     * The number of the entry.
-     * @minimum 1
-     */
-  parkedId: number;
-  /** What is parked. */
-  kind: RetryParked202Kind;
-  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
-  reference: string;
-  /**
-     * The order that it is about; null: none is known.
-     * @nullable
-     */
-  orderNo: string | null;
-  /** A stable code: why it was parked. */
-  cause: string;
-  /** The ids and amounts that the step was given. */
-  inputs: RetryParked202Inputs;
-  /** Why it was parked, in words. */
-  reason: string;
-  /** The newest failure. */
-  lastError: string;
-  /** Since when it is parked. */
-  firstAt: string;
-  /** When it came up last. */
-  lastAt: string;
-  /**
-     * How often it came up.
-     * @minimum 0
-     */
-  times: number;
-  /** When it ended; null: it is parked. */
-  resolvedAt: string | null;
-  /** Who ended it; null: nobody has. */
-  settledBy: RetryParked202SettledBy;
-  /** What to do about it. */
-  remedy: string;
-  /** due: it is tried again before new work. followed: the hold of the ended order was settled. requeued: the order is in the outbox again. resolved: it was not parked any more. */
-  outcome: RetryParked202Outcome;
-};
-
 export type ResolveParkedBody = {
   /**
      * Why, for the audit log.
@@ -4624,59 +4574,6 @@ export type ResolveParkedBody = {
      * @maxLength 500
      */
   reason: string;
-};
-
-/**
- * What is parked.
- */
-export type ResolveParked200Kind = 'payment' | 'refund' | 'order' | 'outbox_entry' | 'sale' | 'delivery';
-/**
- * The ids and amounts that the step was given.
- */
-export type ResolveParked200Inputs = {[key: string]: string | number | boolean | null};
-
-/**
- * Who ended it; null: nobody has.
- */
-export type ResolveParked200SettledBy = 'rules' | 'operator' | null;
-export type ResolveParked200 = {
-  /**
-     * The number of the entry.
-     * @minimum 1
-     */
-  parkedId: number;
-  /** What is parked. */
-  kind: ResolveParked200Kind;
-  /** Of what: an orderNo, the provider's payment id, or as docs/api.md says. */
-  reference: string;
-  /**
-     * The order that it is about; null: none is known.
-     * @nullable
-     */
-  orderNo: string | null;
-  /** A stable code: why it was parked. */
-  cause: string;
-  /** The ids and amounts that the step was given. */
-  inputs: ResolveParked200Inputs;
-  /** Why it was parked, in words. */
-  reason: string;
-  /** The newest failure. */
-  lastError: string;
-  /** Since when it is parked. */
-  firstAt: string;
-  /** When it came up last. */
-  lastAt: string;
-  /**
-     * How often it came up.
-     * @minimum 0
-     */
-  times: number;
-  /** When it ended; null: it is parked. */
-  resolvedAt: string | null;
-  /** Who ended it; null: nobody has. */
-  settledBy: ResolveParked200SettledBy;
-  /** What to do about it. */
-  remedy: string;
 };
 
 export type ListAuditLogParams = {
@@ -8979,12 +8876,12 @@ export const getParked = async (parkedId: string, options?: Parameters<typeof se
 
 
 export type retryParkedResponse200 = {
-  data: RetryParked200
+  data: RetriedEntry
   status: 200
 }
 
 export type retryParkedResponse202 = {
-  data: RetryParked202
+  data: RetriedEntry
   status: 202
 }
 
@@ -9095,7 +8992,7 @@ return send<retryParkedResponseSuccess>(getRetryParkedUrl(parkedId),
 
 
 export type resolveParkedResponse200 = {
-  data: ResolveParked200
+  data: ParkedEntry
   status: 200
 }
 
