@@ -50,6 +50,10 @@ test('every panel of the dashboard shows something', timeout, async () => {
   await stores.endpoints.put('office', terms, createSecret(), 'olga');
   // It never takes an event, and is no fault of the sale.
   await stores.endpoints.disable('office', 'olga');
+  // An API counts the refusals of sales that it knows.
+  const shopper = await openShopper(shop.apiUrl);
+  await fetch(`${shop.apiUrl}/v1/sales/${saleId}`);
+  await shopper.placeOrder({ saleId, items: [{ sku: 'lamp', quantity: 100 }] });
   // A panel shows a rate with the second scrape.
   for (const { title, targets } of dashboard.panels)
     for (const { expr } of targets) await shop.shows(`the panel ${title} to show ${expr}`, expr);

@@ -191,7 +191,8 @@ function inPatch(members: Record<string, z.ZodType>): Record<string, z.ZodType> 
     Object.entries(members).map(([name, schema]) => {
       const own = schema instanceof z.ZodDefault ? schema.unwrap() : schema;
       const inner = own instanceof z.ZodOptional ? own.unwrap() : own;
-      return [name, z.nullish(own).describe(z.globalRegistry.get(inner)?.description ?? '')];
+      const { description = '' } = z.globalRegistry.get(own) ?? z.globalRegistry.get(inner) ?? {};
+      return [name, z.nullish(own).describe(description)];
     }),
   );
 }

@@ -887,6 +887,7 @@ export interface SalePatch {
   paymentWindowMs?: number | null;
   /** The user of a refunded order may buy as much again. */
   refundRestoresLimit?: boolean | null;
+  /** Milliseconds before an order's deadline at which `order.expiring` tells the shop; absent: never. */
   expiringNoticeMs?: number | null;
   /** Units of all SKUs together that a user may hold or own; null: no limit. */
   limitPerUser?: number | null;
