@@ -266,7 +266,7 @@ export async function changeSale(
       return isChanged(recorded) ? recorded : viewRefusal(recorded);
     const { saleId, changeNo, action } = recorded.change;
     const end = await saleChanges.complete(recorded.change, saleStock);
-    if (!end) return { kind: 'pending', detail: IS_RECORDED };
+    if (!end) return { kind: 'pending', ...(recorded.kind === 'recorded' && { detail: IS_RECORDED }) };
     if (end.kind === 'withdrawn')
       log.error(
         { saleId, changeNo, action },
