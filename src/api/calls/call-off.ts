@@ -5,7 +5,7 @@ import { refusalSchema } from '../../money/payment.ts';
 import { decisionReason, saleIdSchema, skuSchema } from '../../orders/content.ts';
 import { EXCEPTION_CAUSES, type CallOffJob } from '../../sales/calling-off.sql.ts';
 import { refuseOrders, reportOf } from '../../sales/calling-off.ts';
-import { NO_STORE, reply } from '../http/answer.ts';
+import { reply } from '../http/answer.ts';
 import { forbidden } from '../http/auth.ts';
 import { amount, count, shownCurrency, shownOrderNo, time } from '../http/replies.ts';
 import { adminCall, type AdminCalls, type BackOffice, decisionReply, ofSale } from './call.ts';
@@ -115,7 +115,7 @@ export const callOffCalls = {
       if (!('job' in outcome)) return { ...outcome, sku };
       if (!outcome.job.endedAt) await begin(office, outcome.job);
       const status = outcome.kind === 'called-off' ? 202 : 200;
-      return reply(await view(office, outcome.job), status, NO_STORE);
+      return reply(await view(office, outcome.job), status);
     },
   }),
   'GET /v1/admin/sales/:saleId/call-off': adminCall({
@@ -129,7 +129,7 @@ export const callOffCalls = {
     refuses: { not: 'not_called_off' },
     async answer(office, { params: { saleId }, query: { sku = '' } }) {
       const job = await office.callingOffs.findJob({ saleId, sku });
-      return job ? reply(await view(office, job), 200, NO_STORE) : { kind: 'not' };
+      return job ? reply(await view(office, job)) : { kind: 'not' };
     },
   }),
 } satisfies AdminCalls;

@@ -11,7 +11,7 @@ import { bodyOf, createSecret, toTest } from '../../push/deliverer.ts';
 import type { Delivery, DeliveryQuery } from '../../push/deliveries.sql.ts';
 import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
-import { NO_STORE, reply } from '../http/answer.ts';
+import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { count, nextPage, noBody, time } from '../http/replies.ts';
 import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
@@ -314,7 +314,7 @@ export const endpointCalls = {
       const outcome = await endpoints.put(name, termsOf(body, pushRules), secret, actor);
       switch (outcome.kind) {
         case 'created':
-          return reply({ ...toReply(outcome.endpoint), secret }, 201, NO_STORE);
+          return reply({ ...toReply(outcome.endpoint), secret }, 201);
         case 'changed':
           return reply(toReply(outcome.endpoint));
         case 'full':
@@ -347,7 +347,7 @@ export const endpointCalls = {
     async answer({ endpoints }, { params: { name }, actor }) {
       const secret = createSecret();
       const endpoint = await endpoints.rotateSecret(name, secret, actor);
-      return endpoint ? reply({ ...toReply(endpoint), secret }, 200, NO_STORE) : { kind: 'unknown' };
+      return endpoint ? reply({ ...toReply(endpoint), secret }) : { kind: 'unknown' };
     },
   }),
   'POST /v1/admin/endpoints/:name/retire-secret': byWord(

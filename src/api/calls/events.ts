@@ -5,7 +5,7 @@ import type { EventConsumer } from '../../events/consumers.sql.ts';
 import { EVENT_TYPES, ORDER_EVENT_TYPES, ORDER_NEWS_TYPES } from '../../events/event.ts';
 import { type FeedQuery, type FeedRead, readEvents } from '../../events/feed.ts';
 import { saleIdSchema, userIdSchema } from '../../orders/content.ts';
-import { NO_STORE, reply } from '../http/answer.ts';
+import { reply } from '../http/answer.ts';
 import { count, noBody, orderReply, shownOrderNo, time } from '../http/replies.ts';
 import { wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
@@ -161,7 +161,7 @@ export const eventCalls = {
         const from = { after: committed?.position ?? after, limit, filter };
         const page = await readInTime(office, from, ended.signal);
         if (page.kind === 'ahead') return page;
-        return reply({ events: page.events, next: page.next }, 200, NO_STORE);
+        return reply({ events: page.events, next: page.next });
       } finally {
         ended.clear();
       }

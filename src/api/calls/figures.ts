@@ -6,7 +6,7 @@ import type { Pool } from '../../mysql/connection.ts';
 import { saleIdSchema, skuSchema } from '../../orders/content.ts';
 import { PAID_WITHIN_SECONDS, STEPS, STEP_SECONDS, type Step } from '../../sales/figures.ts';
 import { calledOffMark } from '../../sales/sale.ts';
-import { NO_STORE, reply } from '../http/answer.ts';
+import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { amount, count, shownCurrency, time } from '../http/replies.ts';
 import { adminCall, type AdminCalls, type BackOffice, ofSale } from './call.ts';
@@ -144,7 +144,7 @@ export const figuresCalls = {
       const range = rangeOf(query);
       const key = JSON.stringify([saleId, query.by, ctx.query['from'], ctx.query['until']]);
       const found = await shared(office.pool, key, () => read(office, saleId, range));
-      return found ? reply(found, 200, NO_STORE) : { kind: 'unknown' };
+      return found ? reply(found) : { kind: 'unknown' };
     },
   }),
 } satisfies AdminCalls;

@@ -12,7 +12,7 @@ import { DEFAULT_PAYMENT_WINDOW_MS, type SaleDocument } from '../../sales/sale.t
 import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema } from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { Stores } from '../../stores/open.ts';
-import { NO_STORE, type Reply, reply } from '../http/answer.ts';
+import { type Reply, reply } from '../http/answer.ts';
 import { Problem, parseInput } from '../http/problem.ts';
 import { count, nextPage } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
@@ -335,7 +335,7 @@ export const saleCalls = {
       const found = await office.sales.list(state, after, limit);
       const last = found.length === limit ? found.at(-1) : undefined;
       const sales = await Promise.all(found.map((one) => view(office, one)));
-      return reply({ sales, next: last?.sale.saleId ?? null }, 200, NO_STORE);
+      return reply({ sales, next: last?.sale.saleId ?? null });
     },
   }),
   'GET /v1/admin/sales/:saleId': adminCall({
@@ -451,7 +451,7 @@ async function show(
 ): Promise<Reply<ShopSaleReply> | { kind: 'unknown' }> {
   const found = await office.sales.read(saleId);
   if (!found) return { kind: 'unknown' };
-  return reply(await view(office, found), status, { ...headers, ...NO_STORE, ETag: `"${found.version}"` });
+  return reply(await view(office, found), status, { ...headers, ETag: `"${found.version}"` });
 }
 
 /** As it is right now, where it is sold from. */

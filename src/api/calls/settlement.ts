@@ -6,7 +6,7 @@ import { readSettlement } from '../../money/settlement.sql.ts';
 import { SETTLEMENT_FORMATS, writeSettlement } from '../../money/settlement.ts';
 import type { Pool } from '../../mysql/connection.ts';
 import { saleIdSchema } from '../../orders/content.ts';
-import { NO_STORE, written } from '../http/answer.ts';
+import { written } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { time, amount, shownCurrency, shownOrderNo } from '../http/replies.ts';
 import { adminCall, type AdminCalls, ofSale } from './call.ts';
@@ -116,7 +116,7 @@ export const settlementCalls = {
         count(pool, -1);
       });
       const type = format === 'csv' ? 'text/csv; charset=utf-8' : 'application/json';
-      return written(lines, { ...NO_STORE, 'Content-Type': type });
+      return written(lines, { 'Content-Type': type });
     },
   }),
 } satisfies AdminCalls;

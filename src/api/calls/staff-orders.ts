@@ -10,7 +10,7 @@ import type { WishRecorded } from '../../orders/orders.sql.ts';
 import type { ReservedOrder } from '../../orders/reservations.redis.ts';
 import type { Decision } from '../../parked/parked.sql.ts';
 import { formatSaleShard } from '../../redis/keys.ts';
-import { NO_STORE, reply } from '../http/answer.ts';
+import { reply } from '../http/answer.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
 import { orderReply, amount, time, count, nextPage, shownCurrency } from '../http/replies.ts';
 import { pageLimit } from '../http/request.ts';
@@ -176,7 +176,7 @@ export const orderCalls = {
       const found = await office.staffOrders.list(search, limit);
       const last = found.length === limit ? found.at(-1) : undefined;
       const orders = found.map((each) => viewForStaff(office, each));
-      return reply({ orders, next: last?.order.orderNo ?? null }, 200, NO_STORE);
+      return reply({ orders, next: last?.order.orderNo ?? null });
     },
   }),
   'GET /v1/admin/orders/:orderNo': adminCall({
@@ -195,7 +195,7 @@ export const orderCalls = {
       const requested = await office.refunds.readRefundsOf(orderNo);
       const { currency } = found.order;
       const refunds = requested.map((refund) => viewRefund({ refund, currency }));
-      return reply({ ...viewForStaff(office, found), ...viewLife(life), refunds }, 200, NO_STORE);
+      return reply({ ...viewForStaff(office, found), ...viewLife(life), refunds });
     },
   }),
   'POST /v1/admin/orders/:orderNo/cancel': adminCall({

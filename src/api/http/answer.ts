@@ -31,9 +31,6 @@ export function written(body: unknown, headers: Reply<never>['headers'], status 
   return reply(body, status, headers);
 }
 
-/** Of an answer that stays in no memory, such as a secret or the data of a shopper. */
-export const NO_STORE = { 'Cache-Control': 'no-store' } as const;
-
 /** The parts of a path. */
 interface ParamsRule<Params> {
   schema: z.ZodType<Params>;
@@ -123,9 +120,10 @@ export function answering<
 }
 
 function readParams<Params>(rule: ParamsRule<Params> | undefined, given: unknown): Params {
-  const { schema, otherwise } = rule ?? {};
-  if (schema && otherwise && !schema.safeParse(given).success) throw new Problem(otherwise);
-  return read(schema, given);
+  if (!rule?.otherwise) return read(rule?.schema, given);
+  const parsed = rule.schema.safeParse(given);
+  if (!parsed.success) throw new Problem(rule.otherwise);
+  return parsed.data;
 }
 
 /** The handler of an entry without a schema does not read the part. */
