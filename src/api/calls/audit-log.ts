@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { AuditEntry } from '../../parked/audit-log.sql.ts';
 import { reply } from '../http/answer.ts';
-import { time } from '../http/replies.ts';
+import { time, nextNumber, pageOf } from '../http/replies.ts';
 import { pageLimit, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls } from './call.ts';
 
@@ -36,10 +36,7 @@ export const auditEntryReply = z.strictObject({
 export const auditLogReply = z
   .strictObject({
     entries: z.array(auditEntryReply).describe('The newest first.'),
-    next: z
-      .int()
-      .nullable()
-      .meta({ description: 'The `after` of the next page; null: this is the last one.', examples: [null] }),
+    next: nextNumber,
   })
   .meta({ id: 'AuditLog', description: 'A page of the audit log.' });
 
@@ -68,10 +65,8 @@ export const auditLogCalls = {
     away: 'status_unavailable',
     refuses: {},
     async answer({ auditLog }, { query: { limit, ...search } }) {
-      // One more than asked for shows whether there are more.
       const found = await auditLog.list(search, limit + 1);
-      const page = found.slice(0, limit);
-      const next = found.length > limit ? (page.at(-1)?.entryId ?? null) : null;
+      const { page, next } = pageOf(found, limit, ({ entryId }) => entryId);
       return reply({ entries: page.map(viewAuditEntry), next });
     },
   }),

@@ -13,7 +13,7 @@ import type { Endpoint, EndpointTerms } from '../../push/endpoints.sql.ts';
 import { startReplay } from '../../push/replayer.ts';
 import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
-import { count, nextPage, noBody, time } from '../http/replies.ts';
+import { count, noBody, time, nextNumber, pageOf } from '../http/replies.ts';
 import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice, rowId } from './call.ts';
 
@@ -147,10 +147,7 @@ const deliveryReply = z.strictObject({
 export const deliveriesReply = z
   .strictObject({
     deliveries: z.array(deliveryReply).describe('The deliveries, in the order in which they were added.'),
-    next: z
-      .int()
-      .nullable()
-      .meta({ description: nextPage.description, examples: [null] }),
+    next: nextNumber,
   })
   .meta({ id: 'DeliveryPage', description: 'A page of deliveries.' });
 
@@ -405,10 +402,8 @@ export const endpointCalls = {
       const endpoint = await endpoints.read(name);
       if (!endpoint) return { kind: 'unknown' };
       const which: DeliveryQuery = orderNo === undefined ? { status } : { line: orderNo };
-      // One more than asked for shows whether there are more.
       const found = await deliveries.list(endpoint.endpointId, which, { after, limit: limit + 1 });
-      const page = found.slice(0, limit);
-      const next = found.length > limit ? (page.at(-1)?.deliveryId ?? null) : null;
+      const { page, next } = pageOf(found, limit, ({ deliveryId }) => deliveryId);
       return reply({ deliveries: page.map(toDeliveryReply), next });
     },
   }),

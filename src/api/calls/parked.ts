@@ -10,7 +10,7 @@ import { putIntoOutbox } from '../../redis/outbox.ts';
 import { refundWorkflowId } from '../../workflows/contract.ts';
 import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
-import { count, time } from '../http/replies.ts';
+import { count, time, nextNumber, pageOf } from '../http/replies.ts';
 import { pageLimit, wholeNumber } from '../http/request.ts';
 import { auditEntryReply, viewAuditEntry } from './audit-log.ts';
 import { adminCall, type AdminCalls, type BackOffice, reasonBody, rowId } from './call.ts';
@@ -58,10 +58,7 @@ export const parkedListReply = z
     entries: z
       .array(parkedReply)
       .describe('What is parked, the longest first; what is resolved, the latest first.'),
-    next: z
-      .int()
-      .nullable()
-      .meta({ description: 'The `after` of the next page; null: this is the last one.', examples: [null] }),
+    next: nextNumber,
   })
   .meta({ id: 'ParkedList', description: 'A page of parked work.' });
 
@@ -103,10 +100,8 @@ export const parkedCalls = {
     away: 'status_unavailable',
     refuses: {},
     async answer({ parkedWork }, { query: { limit, ...search } }) {
-      // One more than asked for shows whether there are more.
       const found = await parkedWork.list({ ...search, limit: limit + 1 });
-      const page = found.slice(0, limit);
-      const next = found.length > limit ? (page.at(-1)?.parkedId ?? null) : null;
+      const { page, next } = pageOf(found, limit, ({ parkedId }) => parkedId);
       return reply({ entries: page.map(viewEntry), next });
     },
   }),

@@ -11,7 +11,15 @@ import type { RequestedRefund } from '../../money/refunds.sql.ts';
 import { REFUND_STATUSES } from '../../money/rows.sql.ts';
 import { skuSchema } from '../../orders/content.ts';
 import { reply } from '../http/answer.ts';
-import { amount, shownCurrency, shownOrderNo, shownQuantity, time } from '../http/replies.ts';
+import {
+  amount,
+  shownCurrency,
+  shownOrderNo,
+  shownQuantity,
+  time,
+  nextNumber,
+  pageOf,
+} from '../http/replies.ts';
 import { pageLimit, readIdempotencyKey, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, decisionBody, decisionReply, ofOrder, rowId } from './call.ts';
 
@@ -71,10 +79,7 @@ const refundListReply = z
     refunds: z
       .array(orderRefundReply)
       .describe('Those on their way from the oldest on, others from the newest on.'),
-    next: z
-      .int()
-      .nullable()
-      .meta({ description: 'The `after` of the next page; null: this is the last one.', examples: [null] }),
+    next: nextNumber,
   })
   .meta({ id: 'RefundList', description: 'A page of refunds.' });
 
@@ -99,12 +104,11 @@ export const refundCalls = {
     away: 'status_unavailable',
     refuses: {},
     async answer({ refunds }, { query: { status = 'requested', after, limit } }) {
-      // One more than asked for shows whether there are more.
       const found = await refunds.listRefunds(status, after, limit + 1);
-      const page = found.slice(0, limit);
+      const { page, next } = pageOf(found, limit, ({ refundId }) => refundId);
       return reply({
         refunds: page.map(({ currency, ...refund }) => viewRefund({ refund, currency })),
-        next: found.length > limit ? (page.at(-1)?.refundId ?? null) : null,
+        next,
       });
     },
   }),

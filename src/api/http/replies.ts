@@ -29,6 +29,23 @@ export const nextPage = z
   .string()
   .nullable()
   .meta({ description: 'The `after` of the next page; null: this is the last page.', examples: [null] });
+/** As `nextPage`, in a list whose entries have numbers. */
+export const nextNumber = z
+  .int()
+  .nullable()
+  .meta({ description: 'The `after` of the next page; null: this is the last page.', examples: [null] });
+
+/** @param found one entry more than the page has, if there are more */
+export function pageOf<T>(
+  found: readonly T[],
+  limit: number,
+  numberOf: (entry: T) => number,
+): { page: T[]; next: number | null } {
+  const page = found.slice(0, limit);
+  const last = found.length > limit ? page.at(-1) : undefined;
+  return { page, next: last === undefined ? null : numberOf(last) };
+}
+
 /** Of a 204. */
 export const noBody = z.literal('');
 
