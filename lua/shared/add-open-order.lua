@@ -2,8 +2,8 @@
 -- the list stops no script: the list is made again.
 local openMax = 20
 
--- Of those that are too many the oldest goes. From then on the list begins with `+` and when one last went (Unix ms):
--- others may be open.
+-- A list that is full drops its oldest order. From then on it begins with `+` and the time of the last drop (Unix ms):
+-- more orders may be open than it shows.
 local function withNewest(list, orderNo)
   -- Most often. The numbers of a sale are about as long as each other, so this list has fewer.
   if #list < (openMax - 2) * #orderNo and not string.find(list, orderNo, 1, true) then

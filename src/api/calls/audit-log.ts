@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { AuditEntry } from '../../parked/audit-log.sql.ts';
 import { reply } from '../http/answer.ts';
 import { time, nextNumber, pageOf } from '../http/replies.ts';
-import { pageLimit, wholeNumber } from '../http/request.ts';
+import { moment, pageLimit, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls } from './call.ts';
 
 /** Entries in one answer: some 100 KB. */
@@ -41,16 +41,13 @@ export const auditLogReply = z
   .meta({ id: 'AuditLog', description: 'A page of the audit log.' });
 
 const name = z.string().min(1).max(MAX_NAME_CHARS).optional();
-const moment = z.iso
-  .datetime({ offset: true })
-  .transform((text) => new Date(text))
-  .optional();
+const date = moment.transform((ms) => new Date(ms)).optional();
 
 const logQuery = z.strictObject({
   subject: name.describe('What was done to this: an orderNo, `payment 12`, `parked 7`, `sale summer`.'),
   actor: name.describe('What this actor did.'),
-  since: moment.describe('From this time on.'),
-  until: moment.describe('Before this time.'),
+  since: date.describe('From this time on.'),
+  until: date.describe('Before this time.'),
   after: wholeNumber.optional().describe('Those after the page whose `next` this is.'),
   limit: pageLimit(MAX_ENTRIES_PAGE),
 });

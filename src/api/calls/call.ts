@@ -1,4 +1,4 @@
-/** What a call of the back office is, and what one of shoppers. */
+/** How the calls of the back office and of shoppers are defined, and the schemas that several share. */
 
 import { z } from 'zod';
 import type { EngineNotifier, OrderEngine } from '../../engine/order-engine.ts';
@@ -28,9 +28,7 @@ export interface BackOffice extends Stores {
   statusBoard: Pick<StatusBoard, 'all'>;
 }
 
-export type AdminContext = CallContext;
-
-/** What answers show of a decision. */
+/** A decision, as answers show it. */
 export const decisionReply = {
   actor: z.string().meta({ description: 'The user id of who decided.', examples: ['olga'] }),
   reason: z
@@ -39,29 +37,29 @@ export const decisionReply = {
     .meta({ description: 'Why; null: staff gave no reason.', examples: [null] }),
 };
 
-/** Of a call that needs no more than the decision itself. */
+/** The body of a call that needs only a reason. Staff may leave it out. */
 export const decisionBody = z
   .strictObject({ reason: decisionReason.optional() })
   .meta({ examples: [{ reason: 'The parcel came back unopened.' }] });
 
-/** As MySQL numbers rows, and no longer than JavaScript's numbers are exact. */
+/** The number of a row of MySQL, within JavaScript's exact integers. */
 export const rowId = z
   .string()
   .regex(/^[1-9]\d{0,14}$/)
   .transform(Number);
 
-/** Of a call that tells what waits for staff or has it done: staff say why. */
+/** The body of an action on parked work or on a store. Staff must say why. */
 export const reasonBody = z
   .strictObject({ reason: decisionReason })
   .meta({ examples: [{ reason: 'The provider has mended it.' }] });
 
-/** Of each call about one order. */
+/** The path of a call about one order. */
 export const ofOrder = {
   schema: z.object({ orderNo: z.string().refine((text) => parseOrderNo(text) !== undefined) }),
   otherwise: 'order_not_found',
 } as const;
 
-/** Of each call about one sale. */
+/** The path of a call about one sale. */
 export const ofSale = {
   schema: z.object({ saleId: z.string().regex(SALE_ID_PATTERN) }),
   otherwise: 'sale_not_found',
@@ -75,7 +73,7 @@ interface Guarded {
 }
 
 interface AdminCall extends Entry, Guarded {
-  handle: (office: BackOffice, ctx: AdminContext) => Promise<void>;
+  handle: (office: BackOffice, ctx: CallContext) => Promise<void>;
 }
 
 /** A call of the back office. */

@@ -20,7 +20,7 @@ import {
 } from '../http/request.ts';
 import { auditLogCalls } from './audit-log.ts';
 import { callOffCalls } from './call-off.ts';
-import type { AdminCalls, AdminContext, BackOffice } from './call.ts';
+import type { AdminCalls, BackOffice } from './call.ts';
 import { endpointCalls } from './endpoints.ts';
 import { eventCalls } from './events.ts';
 import { figuresCalls } from './figures.ts';
@@ -158,7 +158,7 @@ export function mountAdmin(
     const reader = body ? [bodyReader(body, bodies)] : [];
     const { enter } = own.lane === 'feeds' ? feeds : lane;
     // Its lines are many and its calls few, so each call has a log of its own.
-    const answer = (ctx: AdminContext) =>
+    const answer = (ctx: CallContext) =>
       handle({ ...office, log: office.log.child({ requestId: requestIdOf(ctx.req) }) }, ctx);
     router.register(path, [method], [caller, allow(scope), ...reader, enter, answer]);
   }

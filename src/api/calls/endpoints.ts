@@ -14,7 +14,7 @@ import { startReplay } from '../../push/replayer.ts';
 import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { count, noBody, time, nextNumber, pageOf } from '../http/replies.ts';
-import { LIMIT_MEANS, wholeNumber } from '../http/request.ts';
+import { LIMIT_MEANS, moment, wholeNumber } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice, rowId } from './call.ts';
 
 /** Characters of an endpoint's description. The width of the column. */
@@ -230,7 +230,6 @@ const listQuery = z
     message: 'goes without status',
   });
 
-const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
 const replayBody = z
   .union([
     z.strictObject({ eventId: z.string().min(1).max(128).describe('This event.') }),

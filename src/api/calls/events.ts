@@ -6,9 +6,10 @@ import { EVENT_TYPES, ORDER_EVENT_TYPES, ORDER_NEWS_TYPES } from '../../events/e
 import { type FeedQuery, type FeedRead, readEvents } from '../../events/feed.ts';
 import { saleIdSchema, userIdSchema } from '../../orders/content.ts';
 import { reply } from '../http/answer.ts';
+import type { CallContext } from '../http/entry.ts';
 import { count, noBody, orderReply, shownOrderNo, time } from '../http/replies.ts';
 import { wholeNumber } from '../http/request.ts';
-import { adminCall, type AdminCalls, type AdminContext, type BackOffice } from './call.ts';
+import { adminCall, type AdminCalls, type BackOffice } from './call.ts';
 
 /** Events in one answer: some 400 KB, built from as many orders by one query; 3 MB if all were full. */
 const MAX_EVENTS_PAGE = 500;
@@ -238,7 +239,7 @@ async function readInTime(office: BackOffice, asked: FeedQuery, signal: AbortSig
 }
 
 /** The wait ends after so many seconds, and when the caller has gone. */
-function endOfWait({ res }: AdminContext, seconds: number): { signal: AbortSignal; clear: () => void } {
+function endOfWait({ res }: CallContext, seconds: number): { signal: AbortSignal; clear: () => void } {
   const ended = new AbortController();
   const end = (): void => ended.abort();
   if (seconds === 0) end();

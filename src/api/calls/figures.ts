@@ -9,19 +9,21 @@ import { calledOffMark } from '../../sales/sale.ts';
 import { reply } from '../http/answer.ts';
 import { Problem } from '../http/problem.ts';
 import { amount, count, shownCurrency, time } from '../http/replies.ts';
+import { moment } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice, ofSale } from './call.ts';
 
 /** A day by minute; the answer has some 200 KB, and some thousand fields of Redis are read for it. */
 const POINTS_MAX = 1_440;
 const POINTS_USUAL = 60;
 
-const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text) / 1_000);
+/** Unix time in seconds. */
+const second = moment.transform((ms) => ms / 1_000);
 const figuresQuery = z.strictObject({
   by: z.enum(STEPS).default('minute').describe('The step from one point to the next.'),
-  from: moment
+  from: second
     .optional()
     .describe(`The first point has this moment; unless given, ${POINTS_USUAL} points before \`until\`.`),
-  until: moment
+  until: second
     .optional()
     .describe(`The last point ends there or after it; unless given, now. At most ${POINTS_MAX} points.`),
 });

@@ -8,14 +8,21 @@ import type { Decision } from '../../parked/parked.sql.ts';
 import type { Ask, Recorded, Refusal } from '../../sales/changes.sql.ts';
 import { priceFaults } from '../../sales/create-sale.ts';
 import type { SaleRecord } from '../../sales/rows.sql.ts';
-import { DEFAULT_PAYMENT_WINDOW_MS, type SaleDocument } from '../../sales/sale.ts';
-import { SHOP_SALE_STATES, shopSku, skusOf, snapshotSale, saleSchema } from '../../sales/sale.ts';
+import {
+  DEFAULT_PAYMENT_WINDOW_MS,
+  type SaleDocument,
+  SHOP_SALE_STATES,
+  shopSku,
+  skusOf,
+  snapshotSale,
+  saleSchema,
+} from '../../sales/sale.ts';
 import type { ShownSale } from '../../sales/sales.sql.ts';
 import type { Stores } from '../../stores/open.ts';
 import { type Reply, reply } from '../http/answer.ts';
 import { Problem, parseInput } from '../http/problem.ts';
 import { count, nextPage } from '../http/replies.ts';
-import { pageLimit } from '../http/request.ts';
+import { moment, pageLimit } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice, decisionBody, ofSale } from './call.ts';
 import { skuReply, saleReply } from './sale-views.ts';
 
@@ -84,10 +91,9 @@ function isNewAsked(ctx: Context): boolean {
 
 // A sale as the shop sends it.
 
-const time = z.iso
-  .datetime({ offset: true })
-  .transform((text) => Date.parse(text))
-  .pipe(z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'));
+const time = moment.pipe(
+  z.int().min(MIN_SALE_TIME_MS, 'not before 2000').max(MAX_SALE_TIME_MS, 'not after 2100'),
+);
 
 // What only `GET` shows is taken and ignored, so that a sale can be sent as it was shown.
 const shown = shopSaleReply

@@ -13,7 +13,7 @@ import { formatSaleShard } from '../../redis/keys.ts';
 import { reply } from '../http/answer.ts';
 import { Problem, requestIdOf } from '../http/problem.ts';
 import { orderReply, amount, time, count, nextPage, shownCurrency } from '../http/replies.ts';
-import { pageLimit } from '../http/request.ts';
+import { moment, pageLimit } from '../http/request.ts';
 import { adminCall, type AdminCalls, type BackOffice, decisionBody, ofOrder } from './call.ts';
 import { viewOrder } from './find-order.ts';
 import { MAX_ORDERS_LISTED } from './my-orders.ts';
@@ -134,10 +134,7 @@ type OrderFileReply = z.infer<typeof orderFileReply>;
 
 const deadlineBody = decisionBody
   .extend({
-    until: z.iso
-      .datetime({ offset: true })
-      .transform((text) => Date.parse(text))
-      .describe('The new deadline: RFC 3339, with any offset.'),
+    until: moment.describe('The new deadline: RFC 3339, with any offset.'),
   })
   .meta({ examples: [{ until: '2026-11-21T11:00:00.000Z', reason: 'The bank was down.' }] });
 

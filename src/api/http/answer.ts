@@ -21,7 +21,7 @@ export function reply<Body>(body: Body, status = 200, headers: Reply<Body>['head
   return { kind: 'reply', status, body, headers };
 }
 
-/** An answer that is text already, or becomes it while it is read. It must be as `replies` says. */
+/** A body that is text already, or a stream of text. No type checks it against `replies`. */
 export function written(
   body: Readable | string,
   headers: Reply<never>['headers'],
@@ -65,7 +65,7 @@ export interface Answering<
   away?: UnavailableCode;
   /** By the kind of an outcome. The outcome has the members that the problem has beside the usual ones. */
   refuses: Readonly<Record<Exclude<Outcome['kind'], 'reply'>, ProblemCode>>;
-  /** Thrown by its handler, as they say more than their code. */
+  /** Codes that its handler throws, because the problem needs more than an outcome has. */
   throws?: readonly ProblemCode[];
   answer: (
     world: World,

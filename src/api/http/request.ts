@@ -232,6 +232,9 @@ export function readIdempotencyKey(ctx: { get: (header: string) => string }): st
   return key;
 }
 
+/** RFC 3339, with any offset. It becomes Unix time in ms. */
+export const moment = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+
 /** A place in a list, or a number of its entries: not negative, and within exact integers. */
 export const wholeNumber = z
   .string()

@@ -2075,7 +2075,7 @@ export interface RefundList {
   /** Those on their way from the oldest on, others from the newest on. */
   refunds: Refund[];
   /**
-     * The `after` of the next page; null: this is the last one.
+     * The `after` of the next page; null: this is the last page.
      * @nullable
      */
   next: number | null;
@@ -3280,7 +3280,7 @@ export interface ParkedList {
   /** What is parked, the longest first; what is resolved, the latest first. */
   entries: ParkedEntry[];
   /**
-     * The `after` of the next page; null: this is the last one.
+     * The `after` of the next page; null: this is the last page.
      * @nullable
      */
   next: number | null;
@@ -3507,7 +3507,7 @@ export interface AuditLog {
   /** The newest first. */
   entries: AuditLogEntriesItem[];
   /**
-     * The `after` of the next page; null: this is the last one.
+     * The `after` of the next page; null: this is the last page.
      * @nullable
      */
   next: number | null;
